@@ -1,0 +1,1 @@
+"""Data-free meta-learning from a pool of frozen classifiers; needs torch, torchvision, safetensors."""

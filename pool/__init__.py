@@ -1,0 +1,1 @@
+"""What the HTTP edge and the worker both know; no HTTP, no tensors."""

@@ -1,0 +1,1 @@
+"""Checkpoint bytes: one protocol, a directory or an S3 store behind it."""
