@@ -1,0 +1,70 @@
+# Everything a developer or a newcomer does here. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check fix migrate openapi lock clean
+
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.run ## Run the main job end to end (POOL=dir DATA=file.npz for a real pool, EXIT=1 stops)
+	@python -m demo $(if $(POOL),--pool "$(POOL)") $(if $(DATA),--data "$(DATA)") \
+		$(if $(PRESET),--preset "$(PRESET)") $(if $(EPISODES),--episodes "$(EPISODES)") \
+		$(if $(PORT),--port "$(PORT)") $(if $(EXIT),--exit)
+
+up: migrate ## Run the server: API, workers, schedule
+	@honcho start
+
+test: $(VENV)/.dev ## Run all tests
+	@python -m pytest
+
+check: $(VENV)/.dev ## Format, lint, types, import contracts
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+fix: $(VENV)/.dev ## Format, and mend what the linter can
+	ruff format .
+	ruff check --fix .
+
+migrate: $(VENV)/.run ## Bring the database up to date; prints the first admin key once
+	@python -m pool.setup
+
+openapi: $(VENV)/.run ## Write docs/openapi.json from the code
+	@python -m app.openapi > docs/openapi.json
+
+lock: $(VENV)/.uv ## Compile the lock files anew from pyproject.toml
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile pyproject.toml --group demo $(LOCK) -o requirements.lock
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile pyproject.toml --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
+
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links -q
+
+clean: ## Remove the environment and all state
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# uv, because torchvision's wheel loads only beside the torch build that the same index offers, and
+# because it installs 5 GB in seconds.
+$(VENV)/.uv:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: apt install python3, or set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; set PYTHON=python3.11"; exit 1; }
+	@echo "Making the environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) 2>/dev/null \
+		|| $(BIN)/python -m pip install uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.uv requirements.lock
+	@echo "Installing pinned packages (about 5 GB with CUDA's libraries) ..."
+	@uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv requirements-dev.lock
+	@echo "Installing pinned packages for development ..."
+	@uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,93 @@
+"""What routes depend on: the only Depends() in the edge."""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
+
+from app.inference import Inference
+from pool.database.session import Database
+from pool.domain import Caller, Scope
+from pool.errors import NotAuthenticated
+from pool.settings import Settings
+from pool.storage.store import ObjectStore
+from pool.usecases.keys import authenticate, require
+
+bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer mp_...`")
+
+
+def get_settings(request: Request) -> Settings:
+    """The deployment's settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def get_database(request: Request) -> Database:
+    """The database, for use cases that open transactions of their own."""
+    database: Database = request.app.state.database
+    return database
+
+
+def get_store(request: Request) -> ObjectStore:
+    """The object store."""
+    store: ObjectStore = request.app.state.store
+    return store
+
+
+def get_inference(request: Request) -> Inference:
+    """The one door to tensors."""
+    inference: Inference = request.app.state.inference
+    return inference
+
+
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+DatabaseDep = Annotated[Database, Depends(get_database)]
+StoreDep = Annotated[ObjectStore, Depends(get_store)]
+InferenceDep = Annotated[Inference, Depends(get_inference)]
+
+
+def get_session(request: Request, database: DatabaseDep) -> Iterator[Session]:
+    """One transaction a request; it commits before the answer leaves."""
+    opening = database.read if request.method in ("GET", "HEAD") else database.write
+    with opening() as session:
+        yield session
+
+
+# scope="function": with FastAPI's default the answer would leave before the commit, so that a
+# failing commit would still have told the client 201.
+SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+
+
+def get_caller(
+    database: DatabaseDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> Caller:
+    """Who asks.
+
+    Raises:
+        NotAuthenticated: no key, or none that is valid.
+    """
+    if credentials is None:
+        raise NotAuthenticated("Send an API key: `Authorization: Bearer mp_...`.")
+    with database.read() as session:
+        return authenticate(session, credentials.credentials)
+
+
+def caller_with(scope: Scope) -> Callable[[Caller], Caller]:
+    """A dependency: the caller, if their key has the scope."""
+
+    def check(caller: Annotated[Caller, Depends(get_caller)]) -> Caller:
+        require(caller, scope)
+        return caller
+
+    return check
+
+
+ModelReader = Annotated[Caller, Depends(caller_with(Scope.MODELS_READ))]
+ModelWriter = Annotated[Caller, Depends(caller_with(Scope.MODELS_WRITE))]
+BuildReader = Annotated[Caller, Depends(caller_with(Scope.BUILDS_READ))]
+BuildWriter = Annotated[Caller, Depends(caller_with(Scope.BUILDS_WRITE))]
+Predictor = Annotated[Caller, Depends(caller_with(Scope.PREDICT))]
+KeyAdmin = Annotated[Caller, Depends(caller_with(Scope.KEYS_ADMIN))]

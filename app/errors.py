@@ -1,0 +1,185 @@
+"""Every refusal as RFC 9457 problem+json: the only list of HTTP codes."""
+
+import logging
+import re
+import traceback
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from pool import errors
+from pool.errors import InvalidInput, PoolError
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[PoolError], HTTPStatus] = {
+    errors.ModelNotFound: HTTPStatus.NOT_FOUND,
+    errors.BuildNotFound: HTTPStatus.NOT_FOUND,
+    errors.MetaLearnerNotFound: HTTPStatus.NOT_FOUND,
+    errors.PoolNotFound: HTTPStatus.NOT_FOUND,
+    errors.KeyNotFound: HTTPStatus.NOT_FOUND,
+    errors.PoolExists: HTTPStatus.CONFLICT,
+    errors.ManifestConflict: HTTPStatus.CONFLICT,
+    errors.ModelInUse: HTTPStatus.CONFLICT,
+    errors.BuildFinished: HTTPStatus.CONFLICT,
+    errors.NoUsableModels: HTTPStatus.CONFLICT,
+    errors.MetaLearnerRetired: HTTPStatus.GONE,
+    errors.ChecksumMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.EmptyCheckpoint: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidRecipe: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.NotAllowed: HTTPStatus.FORBIDDEN,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.ObjectMissing: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LeaseLost: HTTPStatus.CONFLICT,
+}
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with one part of the request."""
+
+    part: str = Field(description="Where: a JSON pointer, a parameter, or a multipart part.")
+    detail: str
+
+
+class Problem(BaseModel):
+    """What went wrong and what to do (RFC 9457)."""
+
+    type: str = Field(description="A path on this server that explains the code.")
+    title: str
+    status: int
+    detail: str = Field(description="What happened here, and what to do about it.")
+    code: str = Field(description="Stable, for programs.")
+    request_id: str | None = None
+    errors: list[Fault] = []
+
+
+def code_of(error: type[PoolError]) -> str:
+    """ModelNotFound -> model-not-found."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", error.__name__).lower()
+
+
+def title_of(error: type[PoolError]) -> str:
+    """The refusal's docstring."""
+    return (error.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+def responses(*refusals: type[PoolError]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the refusals a route may answer with."""
+    always = (errors.NotAuthenticated, errors.NotAllowed, errors.InvalidInput)
+    by_status: dict[HTTPStatus, list[str]] = {}
+    for refusal in (*always, *refusals):
+        by_status.setdefault(STATUS[refusal], []).append(title_of(refusal))
+    return {
+        int(status): {
+            "description": "; ".join(dict.fromkeys(titles)),
+            "content": {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            },
+        }
+        for status, titles in by_status.items()
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every kind of failure as problem+json."""
+    app.add_exception_handler(PoolError, _pool_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def problem_response(
+    request: Request,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    faults: list[Fault] | None = None,
+) -> JSONResponse:
+    """Shape one problem document."""
+    body = Problem(
+        type=f"/v1/problems/{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=getattr(request.state, "request_id", None),
+        errors=faults or [],
+    )
+    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
+    return JSONResponse(
+        body.model_dump(), status, headers=headers, media_type="application/problem+json"
+    )
+
+
+async def _pool_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PoolError)
+    kind = next(each for each in type(error).__mro__ if each in STATUS)
+    faults = (
+        [Fault(part=error.part, detail=error.message)] if isinstance(error, InvalidInput) else []
+    )
+    return problem_response(
+        request,
+        status=STATUS[kind],
+        code=code_of(kind),
+        title=title_of(kind),
+        detail=error.message,
+        faults=faults,
+    )
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's own complaints; what the client sent is not echoed."""
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        Fault(part="/".join(str(step) for step in each["loc"]), detail=str(each["msg"]))
+        for each in error.errors()
+    ]
+    where = ", ".join(dict.fromkeys(fault.part for fault in faults))
+    return problem_response(
+        request,
+        status=HTTPStatus.UNPROCESSABLE_ENTITY,
+        code=code_of(InvalidInput),
+        title=title_of(InvalidInput),
+        detail=f"Correct {where}; `errors` says what is wrong with each.",
+        faults=faults,
+    )
+
+
+async def _http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    return problem_response(
+        request,
+        status=status,
+        code=status.phrase.lower().replace(" ", "-"),
+        title=status.phrase,
+        detail=str(error.detail),
+    )
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Log where it broke, but not the message: it may quote what the client sent."""
+    log.error(
+        "unexpected %s\n%s",
+        type(error).__name__,
+        "".join(traceback.format_tb(error.__traceback__)),
+        extra={"request_id": getattr(request.state, "request_id", None)},
+    )
+    return problem_response(
+        request,
+        status=HTTPStatus.INTERNAL_SERVER_ERROR,
+        code="internal-error",
+        title="The server failed",
+        detail="This is our fault, not yours. Give the request_id to the server's operator.",
+    )

@@ -1,0 +1,119 @@
+"""The one door to tensors: a small cache of meta-learners, and few-shot prediction.
+
+Covered: images and labels of a request live in this process's memory for the request only.
+Not covered: what the operating system swaps out.
+"""
+
+import os
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ml import fewshot
+from ml.errors import ImageTooLarge, MlError, UnreadableImage
+from pool.errors import InvalidInput
+from pool.settings import Settings
+from pool.storage.store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a few-shot request gets."""
+
+    class_names: tuple[str, ...]
+    probabilities: list[list[float]]
+    """One row per query, one column per class name."""
+    decode_ms: float
+    predict_ms: float
+
+
+class Inference:
+    """Loads meta-learners when first asked for, adapts them per request, keeps no image."""
+
+    def __init__(self, settings: Settings, store: ObjectStore) -> None:
+        self._store = store
+        self._max_pixels = settings.max_image_pixels
+        self._capacity = settings.meta_learners_in_memory
+        self._loaded: OrderedDict[str, fewshot.MetaLearner] = OrderedDict()
+        self._lock = threading.Lock()
+        self._turn = threading.BoundedSemaphore(settings.concurrent_predictions)
+        cores = settings.threads or os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // settings.concurrent_predictions))
+
+    def predict(
+        self,
+        object_key: str,
+        *,
+        support: Sequence[bytes],
+        labels: Sequence[str],
+        query: Sequence[bytes],
+    ) -> Answer:
+        """Adapt the meta-learner to encoded support images and label the encoded queries.
+
+        Raises:
+            InvalidInput: an image cannot be decoded; the part is named, nothing is quoted.
+            StorageUnavailable, ObjectMissing: the meta-learner cannot be fetched.
+        """
+        learner = self._load(object_key)
+        class_names = tuple(dict.fromkeys(labels))
+        index = {name: position for position, name in enumerate(class_names)}
+        with self._turn:
+            started = time.perf_counter()
+            support_images = self._decode(learner, support, part="support")
+            query_images = self._decode(learner, query, part="query")
+            decoded = time.perf_counter()
+            try:
+                rows = fewshot.predict(
+                    learner,
+                    support_images,
+                    torch.tensor([index[label] for label in labels]),
+                    query_images,
+                    n_way=len(class_names),
+                )
+            except MlError as error:
+                raise InvalidInput(str(error), part="support") from error
+            done = time.perf_counter()
+        return Answer(
+            class_names=class_names,
+            probabilities=rows.tolist(),
+            decode_ms=(decoded - started) * 1000,
+            predict_ms=(done - decoded) * 1000,
+        )
+
+    def _decode(
+        self, learner: fewshot.MetaLearner, images: Sequence[bytes], *, part: str
+    ) -> torch.Tensor:
+        decoded = []
+        for position, data in enumerate(images):
+            try:
+                image = fewshot.decode_image(
+                    data,
+                    size=learner.image_size,
+                    channels=learner.channels,
+                    max_pixels=self._max_pixels,
+                )
+            except (UnreadableImage, ImageTooLarge) as error:
+                raise InvalidInput(str(error), part=f"{part}[{position}]") from error
+            decoded.append(image)
+        return torch.stack(decoded)
+
+    def _load(self, object_key: str) -> fewshot.MetaLearner:
+        with self._lock:
+            if object_key in self._loaded:
+                self._loaded.move_to_end(object_key)
+                return self._loaded[object_key]
+        with tempfile.TemporaryDirectory(prefix="modelpool-") as directory:
+            path = Path(directory) / "meta-learner.safetensors"
+            self._store.fetch(object_key, path)
+            learner = fewshot.load_meta_learner(path)
+        with self._lock:
+            self._loaded[object_key] = learner
+            while len(self._loaded) > self._capacity:
+                self._loaded.popitem(last=False)
+        return learner

@@ -1,0 +1,194 @@
+"""Builds: request a meta-learner, follow it, cancel it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Depends, Header
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+from starlette.concurrency import run_in_threadpool
+
+from app.deps import BuildReader, BuildWriter, DatabaseDep, SessionDep
+from app.errors import responses
+from app.paging import Cursor, Limit, decode_cursor, encode_cursor
+from app.recipes import check_recipe
+from pool import errors
+from pool.database import jobs, repository
+from pool.database.session import Database
+from pool.database.tables import BuildRow, JobEventRow
+from pool.domain import JobStatus, Recipe
+from pool.usecases.build import cancel_build, is_over, start_build
+
+router = APIRouter(prefix="/v1/builds", tags=["builds"])
+
+POLL_S = 0.5
+EVENTS_A_READ = 500
+EXAMPLE: JsonDict = {
+    "pool": "default",
+    "recipe": {"algorithm": "free", "config": {"preset": "small"}},
+}
+
+
+class RecipeIn(BaseModel):
+    """Which algorithm, with which numbers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    algorithm: Annotated[str, Field(max_length=60)] = "free"
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Unnamed numbers keep the preset's value."
+    )
+
+
+class BuildIn(BaseModel):
+    """An order for a meta-learner."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
+
+    pool: Annotated[str, Field(max_length=100)] = "default"
+    recipe: RecipeIn = RecipeIn()
+    models: Annotated[list[str], Field(max_length=10_000)] | None = Field(
+        default=None, description="Ids; left out, all ready models of the pool are used."
+    )
+    seed: int | None = Field(default=None, ge=0, lt=2**31, description="Same seed, same result.")
+
+
+class BuildOut(BaseModel):
+    """A build as a record."""
+
+    id: str
+    pool: str
+    status: JobStatus
+    recipe: RecipeIn
+    seed: int
+    n_models: int
+    progress: float = Field(description="0 to 1, by estimated work.")
+    stage: str | None
+    eta_s: float | None
+    meta_learner_id: str | None
+    error: str | None
+    error_code: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: BuildRow) -> Self:
+        """The record's public side."""
+        job = row.job
+        return cls(
+            id=row.id,
+            pool=row.pool.name,
+            status=job.status,
+            recipe=RecipeIn(algorithm=row.algorithm, config=row.config),
+            seed=row.seed,
+            n_models=len(row.snapshot),
+            progress=job.progress,
+            stage=job.stage,
+            eta_s=job.eta_s,
+            meta_learner_id=row.meta_learner_id,
+            error=job.error,
+            error_code=job.error_code,
+            created_at=row.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+        )
+
+
+class BuildPage(BaseModel):
+    """Some of the builds, newest first."""
+
+    items: list[BuildOut]
+    next_cursor: str | None
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=responses(
+        errors.PoolNotFound, errors.ModelNotFound, errors.NoUsableModels, errors.InvalidRecipe
+    ),
+)
+def create_build(order: BuildIn, session: SessionDep, caller: BuildWriter) -> BuildOut:
+    """Queue a meta-learner build over a snapshot of the pool; follow it at its record."""
+    build = start_build(
+        session,
+        caller.organisation_id,
+        pool_name=order.pool,
+        recipe=check_recipe(Recipe(algorithm=order.recipe.algorithm, config=order.recipe.config)),
+        model_ids=order.models,
+        seed=order.seed,
+    )
+    return BuildOut.of(build)
+
+
+@router.get("", responses=responses())
+def list_builds(
+    session: SessionDep, caller: BuildReader, limit: Limit = 50, cursor: Cursor = None
+) -> BuildPage:
+    """Your builds, newest first."""
+    rows, position = repository.page(
+        session, BuildRow, caller.organisation_id, after=decode_cursor(cursor), limit=limit
+    )
+    return BuildPage(items=[BuildOut.of(row) for row in rows], next_cursor=encode_cursor(position))
+
+
+@router.get("/{build_id}", responses=responses(errors.BuildNotFound))
+def get_build(build_id: str, session: SessionDep, caller: BuildReader) -> BuildOut:
+    """One build: how far it is, or what it delivered."""
+    return BuildOut.of(repository.find_build(session, caller.organisation_id, build_id))
+
+
+@router.post(
+    "/{build_id}/cancel",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=responses(errors.BuildNotFound, errors.BuildFinished),
+)
+def cancel(build_id: str, session: SessionDep, caller: BuildWriter) -> BuildOut:
+    """Cancel a queued build at once; ask a running one to stop, which takes seconds."""
+    return BuildOut.of(cancel_build(session, caller.organisation_id, build_id))
+
+
+def known_build(build_id: str, session: SessionDep, caller: BuildReader) -> str:
+    """Refuse before the stream starts: its status cannot change afterwards."""
+    return repository.find_build(session, caller.organisation_id, build_id).id
+
+
+@router.get(
+    "/{build_id}/events",
+    response_class=EventSourceResponse,
+    responses=responses(errors.BuildNotFound),
+)
+async def follow_build(
+    build_id: Annotated[str, Depends(known_build)],
+    database: DatabaseDep,
+    caller: BuildReader,
+    last_event_id: Annotated[int, Header(ge=0)] = 0,
+) -> AsyncIterator[ServerSentEvent]:
+    """The build's story as server-sent events, from `Last-Event-ID` on, until it is over."""
+    seen = last_event_id
+    while True:
+        events, over = await run_in_threadpool(
+            _read_events, database, caller.organisation_id, build_id, seen
+        )
+        for event in events:
+            seen = event.seq
+            payload = {"at": event.at.isoformat(), **event.payload}
+            yield ServerSentEvent(data=payload, event=event.kind, id=str(event.seq))
+        if over and len(events) < EVENTS_A_READ:
+            return
+        if not events:
+            await asyncio.sleep(POLL_S)
+
+
+def _read_events(
+    database: Database, organisation_id: str, build_id: str, after: int
+) -> tuple[list[JobEventRow], bool]:
+    with database.read() as session:
+        build = repository.find_build(session, organisation_id, build_id)
+        over = is_over(build)
+        return jobs.events_after(session, build.job_id, after, limit=EVENTS_A_READ), over

@@ -1,0 +1,92 @@
+"""API keys: made by an admin, shown once, revoked at once."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Self
+
+from fastapi import APIRouter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from app.deps import KeyAdmin, SessionDep
+from app.errors import responses
+from pool import errors
+from pool.database import repository
+from pool.database.tables import ApiKeyRow
+from pool.domain import Scope
+from pool.usecases.keys import create_key, revoke_key
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
+
+EXAMPLE: JsonDict = {"name": "contributor, ward 3", "scopes": ["models:read", "models:write"]}
+
+
+class KeyIn(BaseModel):
+    """A new key."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    scopes: Annotated[list[Scope], Field(min_length=1)]
+    expires_at: AwareDatetime | None = None
+
+
+class KeyOut(BaseModel):
+    """A key's record; the key itself is not in it."""
+
+    id: str
+    name: str
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, row: ApiKeyRow) -> Self:
+        """The record's public side."""
+        return cls(
+            id=row.id,
+            name=row.name,
+            scopes=[Scope(scope) for scope in row.scopes],
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            revoked_at=row.revoked_at,
+        )
+
+
+class NewKeyOut(KeyOut):
+    """A key's record with the key, this once."""
+
+    key: str
+
+
+class KeyList(BaseModel):
+    """All keys of the organisation."""
+
+    items: list[KeyOut]
+
+
+@router.post("", status_code=HTTPStatus.CREATED, responses=responses())
+def add_key(order: KeyIn, session: SessionDep, caller: KeyAdmin) -> NewKeyOut:
+    """Make a key with some scopes; it is shown in this answer and never again."""
+    row, key = create_key(
+        session,
+        caller.organisation_id,
+        name=order.name,
+        scopes=list(dict.fromkeys(order.scopes)),
+        expires_at=order.expires_at,
+    )
+    return NewKeyOut(**KeyOut.of(row).model_dump(), key=key)
+
+
+@router.get("", responses=responses())
+def list_keys(session: SessionDep, caller: KeyAdmin) -> KeyList:
+    """Your organisation's keys, oldest first."""
+    rows = repository.list_keys(session, caller.organisation_id)
+    return KeyList(items=[KeyOut.of(row) for row in rows])
+
+
+@router.delete("/{key_id}", responses=responses(errors.KeyNotFound))
+def end_key(key_id: str, session: SessionDep, caller: KeyAdmin) -> KeyOut:
+    """Revoke a key at once."""
+    return KeyOut.of(revoke_key(session, caller.organisation_id, key_id))

@@ -1,0 +1,36 @@
+"""What each error code means, at the address that its `type` names."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.errors import STATUS, code_of, title_of
+from pool.errors import PoolError
+
+router = APIRouter(prefix="/v1/problems", tags=["problems"])
+
+
+class ProblemOut(BaseModel):
+    """One error code."""
+
+    code: str
+    status: int
+    title: str
+
+
+def _shape(error: type[PoolError]) -> ProblemOut:
+    return ProblemOut(code=code_of(error), status=STATUS[error], title=title_of(error))
+
+
+@router.get("")
+def list_problems() -> list[ProblemOut]:
+    """All error codes of this API."""
+    return [_shape(error) for error in STATUS]
+
+
+@router.get("/{code}")
+def get_problem(code: str) -> ProblemOut:
+    """One error code; an unknown one is explained by its HTTP status alone."""
+    for error in STATUS:
+        if code_of(error) == code:
+            return _shape(error)
+    return ProblemOut(code=code, status=500, title="Explained by its HTTP status alone")

@@ -1,0 +1,323 @@
+"""FREE (Wei et al., CVPR 2024, arXiv 2405.00984): faster and better data-free meta-learning.
+
+FIve recovers each teacher's task in a few steps from a meta-generator that learns to be adapted.
+BelL meta-trains the learner on the recovered tasks, first by distillation in sequence (which aligns
+the tasks' gradients), then on episodes that mix classes of different teachers.
+docs/algorithms/free.md maps each equation to a function and lists every deviation.
+
+Dims: T tasks of a step, B images, N ways, C channels, S side length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ml.algorithms.free_config import PRESETS, FreeConfig, configure
+from ml.algorithms.free_run import (
+    MAIN,
+    REFRESH,
+    WARM_UP,
+    Run,
+    at_boundary,
+    begin,
+    finish,
+    restore,
+    skip_done,
+    state_of,
+    work_meter,
+)
+from ml.distillation import distillation_loss
+from ml.functional import (
+    Params,
+    apply,
+    gradient_alignment,
+    gradients,
+    leaves,
+    reptile_gradient,
+    summed,
+)
+from ml.inversion.objectives import augment
+from ml.inversion.recover import Recovery, draw_classes, recover_task, task_logits
+from ml.learner import MetaLearner
+from ml.memory import RememberedTask
+from ml.progress import WorkMeter
+from ml.replay import maml_query_logits, prototypical_query_logits
+from ml.types import (
+    Episode,
+    Progress,
+    Report,
+    SaveState,
+    Teacher,
+    TrainingState,
+    discard,
+    silent,
+)
+
+__all__ = ["PRESETS", "FreeConfig", "configure", "train"]
+
+ALIGNMENT_IMAGES = 25  # per task: enough to see a gradient's direction, at a quarter of the cost
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TaskAtHand:
+    """A recovered task at hand: who answers, and on what."""
+
+    teacher: Teacher
+    classes: tuple[int, ...]
+    images: Tensor
+
+
+# FIve: faster inversion by a meta-generator.
+
+
+def recover(run: Run, task: RememberedTask, *, warm_up: bool) -> Recovery:
+    """One task from one teacher; the disagreement with the learner counts after the warm-up."""
+    return recover_task(
+        run.teachers[task.teacher],
+        task.classes,
+        run.generator,
+        run.phi.params,
+        run.config.recovery,
+        student=None if warm_up else run.student_logits,
+        rng=run.rng,
+    )
+
+
+def draw_tasks(run: Run) -> list[RememberedTask]:
+    """Teachers independently and uniformly, with replacement, as published; then their classes."""
+    n_tasks = run.config.tasks_per_step
+    picks = torch.randint(len(run.teachers), (n_tasks,), generator=run.rng).tolist()
+    return [
+        RememberedTask(teacher=i, classes=draw_classes(run.teachers[i], run.config.n_way, run.rng))
+        for i in picks
+    ]
+
+
+def update_meta_generator(run: Run, recoveries: Sequence[Recovery]) -> None:
+    """FIve's outer step: phi <- Adam(phi, sum_i g_i)."""
+    if run.config.meta_generator != "off":
+        run.phi.step(summed([recovery.meta_gradient for recovery in recoveries]))
+
+
+def remember(run: Run, tasks: Sequence[RememberedTask], recoveries: Sequence[Recovery]) -> None:
+    pairs = list(zip(tasks, recoveries, strict=True))
+    for task, recovery in pairs if run.config.memory == "all" else pairs[-1:]:
+        run.memory.put(task, recovery.images)
+
+
+# BelL (a): distillation in sequence, whose outer direction aligns the tasks' gradients.
+
+
+def distill(run: Run, params: Params, task: TaskAtHand) -> Tensor:
+    """Distance of the learner's answers from the teacher's, in nats, over the task's first ways."""
+    config = run.config
+    seen = augment(task.images, padding=config.crop_padding, flip=config.flip, rng=run.rng)
+    with torch.no_grad():
+        answers = task_logits(task.teacher, seen, task.classes)
+    logits = apply(run.student, params, run.canvas.normalize(seen))[:, : len(task.classes)]
+    return distillation_loss(
+        logits, answers, kind=config.distillation, temperature=config.temperature
+    )
+
+
+def align(run: Run, tasks: Sequence[TaskAtHand]) -> float:
+    """One outer step along theta - theta' after inner steps on one task after the other."""
+    config = run.config
+    fast = leaves(run.theta.params)
+    values = list(fast.values())
+    inner: torch.optim.Optimizer = (
+        torch.optim.Adam(values, lr=config.inner_lr)
+        if config.inner_optimizer == "adam"
+        else torch.optim.SGD(values, lr=config.inner_lr)
+    )
+    losses: list[Tensor] = []
+    for task in tasks:
+        for _ in range(config.inner_steps):
+            loss = distill(run, fast, task)
+            inner.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            inner.step()
+            losses.append(loss.detach())
+    run.theta.step(reptile_gradient(run.theta.params, fast, scale=config.reptile_scale))
+    return float(torch.stack(losses).mean())
+
+
+def distill_in_rounds(run: Run, tasks: Sequence[TaskAtHand]) -> float:
+    """BelL (a) on the tasks at hand, then on further rounds of remembered ones; mean loss."""
+    losses = [align(run, tasks)]
+    for _ in range(run.config.alignment_rounds - 1):
+        slots = torch.randint(len(run.memory), (len(tasks),), generator=run.rng).tolist()
+        losses.append(align(run, [remembered(run, slot) for slot in slots]))
+    return sum(losses) / len(losses)
+
+
+def remembered(run: Run, slot: int) -> TaskAtHand:
+    """A task from memory."""
+    task = run.memory.tasks[slot]
+    return TaskAtHand(
+        teacher=run.teachers[task.teacher], classes=task.classes, images=run.memory.images_of(slot)
+    )
+
+
+def measure_alignment(run: Run, tasks: Sequence[TaskAtHand]) -> float:
+    """Mean pairwise cosine of the tasks' distillation gradients at the present learner."""
+    params = leaves(run.theta.params)
+    few = [
+        TaskAtHand(teacher=t.teacher, classes=t.classes, images=t.images[:ALIGNMENT_IMAGES])
+        for t in tasks
+    ]
+    return gradient_alignment([gradients(distill(run, params, task), params) for task in few])
+
+
+# BelL (b): replay of tasks whose classes come from different teachers.
+
+
+def query_logits(run: Run, episode: Episode) -> Tensor:
+    """The learner's answer to an episode in the way that replay trains, (Q, N)."""
+    config, theta = run.config, run.theta.params
+    if config.replay == "prototypical":
+        return prototypical_query_logits(run.student, theta, episode, run.canvas.normalize)
+    return maml_query_logits(
+        run.student,
+        theta,
+        episode,
+        run.canvas.normalize,
+        steps=config.replay_steps,
+        lr=config.replay_lr,
+        second_order=config.second_order,
+    )
+
+
+def replay_batch(run: Run) -> tuple[float, float]:
+    """One outer step on a batch of cross-task episodes: mean loss (nats), mean accuracy."""
+    config = run.config
+    slopes: list[Params] = []
+    losses, accuracies = [], []
+    for _ in range(config.replay_episodes):
+        episode = run.memory.draw_episode(
+            n_way=config.replay_ways or config.n_way,
+            n_shot=config.replay_shots,
+            n_query=config.replay_queries,
+            rng=run.rng,
+        )
+        logits = query_logits(run, episode)
+        loss = F.cross_entropy(logits, episode.query_labels)
+        slopes.append(gradients(loss, run.theta.params))
+        losses.append(loss.detach())
+        accuracies.append((logits.argmax(dim=1) == episode.query_labels).float().mean())
+    run.theta.step(summed(slopes))
+    return float(torch.stack(losses).mean()), float(torch.stack(accuracies).mean())
+
+
+def replay(run: Run) -> tuple[float, float]:
+    """Batches until `replay_patience` of them bring no new best accuracy, or the cap is reached."""
+    best, since_best = -1.0, 0
+    results: list[tuple[float, float]] = []
+    while since_best < run.config.replay_patience and len(results) < run.config.replay_max_batches:
+        results.append(replay_batch(run))
+        since_best = since_best + 1 if results[-1][1] <= best else 0
+        best = max(best, results[-1][1])
+    losses, accuracies = zip(*results, strict=True)
+    return sum(losses) / len(results), sum(accuracies) / len(results)
+
+
+def meta_train(
+    run: Run, tasks: Sequence[RememberedTask], recoveries: Sequence[Recovery]
+) -> dict[str, float]:
+    """BelL: align on the tasks at hand, then replay across them; what to report."""
+    at_hand = [
+        TaskAtHand(teacher=run.teachers[task.teacher], classes=task.classes, images=recovery.images)
+        for task, recovery in zip(tasks, recoveries, strict=True)
+    ]
+    metrics = {"gradient_alignment": measure_alignment(run, at_hand)}
+    if run.config.bell:
+        metrics["distillation_loss"] = distill_in_rounds(run, at_hand)
+    if run.config.replay != "off":
+        metrics["replay_loss"], metrics["replay_accuracy"] = replay(run)
+    return metrics
+
+
+# Boundaries, and what is told on the way.
+
+
+def refresh_memory(run: Run, meter: WorkMeter, report: Report) -> None:
+    """Recover every remembered task again, so that a resumed run has the same images as this one.
+
+    The meta-generator has learnt since, so the images get better, too.
+    """
+    for slot, task in enumerate(run.memory.tasks):
+        run.memory.refresh(slot, recover(run, task, warm_up=False).images)
+        report(_progress(run, REFRESH, meter.lap(REFRESH), {}))
+
+
+def _recovery_metrics(run: Run, recoveries: Sequence[Recovery]) -> dict[str, float]:
+    run.recovered_tasks += len(recoveries)
+    return {
+        "recovery_loss": sum(r.loss for r in recoveries) / len(recoveries),
+        "recovery_accuracy": sum(r.accuracy for r in recoveries) / len(recoveries),
+    }
+
+
+def _progress(run: Run, stage: str, fraction: float, metrics: dict[str, float]) -> Progress:
+    return Progress(
+        stage=stage,
+        step=run.step,
+        total_steps=run.config.outer_steps,
+        fraction=fraction,
+        metrics={**metrics, "recovered_tasks": float(run.recovered_tasks)},
+    )
+
+
+def train(
+    teachers: Sequence[Teacher],
+    config: FreeConfig,
+    *,
+    rng: torch.Generator,
+    device: torch.device,
+    report: Report = silent,
+    save: SaveState = discard,
+    resume_from: TrainingState | None = None,
+) -> MetaLearner:
+    """Meta-train a learner over frozen teachers, without any data.
+
+    Same teachers, config, seed and CPU: bit-identical, also when interrupted and resumed. For that
+    the run recovers its memory anew every `save_every` steps, whether or not anyone saves.
+
+    Args:
+        teachers: modules on `device`; those with a single class are left out.
+        config: all numbers.
+        rng: a CPU generator, the only source of randomness.
+        device: where to compute.
+        report: called once per outer step and per task recovered anew; may raise to cancel.
+        save: called with the state at every boundary; holds no image.
+        resume_from: a state that `save` was given, by a run with the same arguments.
+
+    Raises:
+        UnusablePool: if fewer than two teachers have two classes or more.
+        InvalidConfig: if resume_from belongs to another config or pool.
+    """
+    run = begin(teachers, config, rng, device)
+    meter = work_meter(run)
+    if resume_from is not None:
+        restore(run, resume_from)
+        skip_done(run, meter)
+        refresh_memory(run, meter, report)
+    while run.step < config.outer_steps:
+        warm_up = run.step < config.warm_up_steps
+        tasks = draw_tasks(run)
+        recoveries = [recover(run, task, warm_up=warm_up) for task in tasks]
+        update_meta_generator(run, recoveries)
+        metrics = _recovery_metrics(run, recoveries)
+        if not warm_up:
+            remember(run, tasks, recoveries)
+            metrics |= meta_train(run, tasks, recoveries)
+        run.step += 1
+        stage = WARM_UP if warm_up else MAIN
+        report(_progress(run, stage, meter.lap(stage), metrics))
+        if at_boundary(run):
+            save(state_of(run))
+            refresh_memory(run, meter, report)
+    return finish(run)

@@ -1,0 +1,297 @@
+"""All numbers and switches FREE depends on, and named sets of them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from ml.backbones import BACKBONES
+from ml.distillation import Distillation
+from ml.errors import InvalidConfig
+from ml.inversion.objectives import Adversarial
+from ml.inversion.recover import RecoveryConfig
+
+GENERATOR_BETAS = (0.5, 0.999)
+"""Adam's decays for the generator, inside and outside; as published."""
+
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "meta_generator": ("persistent_adam", "fresh_adam", "off"),
+        "accumulate": ("last", "all"),
+        "adversarial": ("kl", "inner_product", "off"),
+        "distillation": ("kl", "inner_product"),
+        "inner_optimizer": ("adam", "sgd"),
+        "memory": ("all", "last"),
+        "replay": ("maml", "prototypical", "off"),
+        "backbone": tuple(BACKBONES),
+    }
+)
+AT_LEAST: Mapping[str, int] = MappingProxyType(
+    {
+        "outer_steps": 1,
+        "warm_up_steps": 0,
+        "tasks_per_step": 1,
+        "n_way": 2,
+        "adapt_steps": 1,
+        "images_per_class": 1,
+        "latent_dim": 1,
+        "generator_width": 1,
+        "crop_padding": 0,
+        "inner_steps": 1,
+        "alignment_rounds": 1,
+        "memory_tasks": 1,
+        "replay_episodes": 1,
+        "replay_patience": 1,
+        "replay_max_batches": 1,
+        "replay_shots": 1,
+        "replay_queries": 1,
+        "replay_steps": 0,
+        "save_every": 1,
+    }
+)
+POSITIVE = (
+    "generator_lr",
+    "latent_lr",
+    "meta_generator_lr",
+    "temperature",
+    "inner_lr",
+    "reptile_scale",
+    "learner_lr",
+    "replay_lr",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeConfig:
+    """All numbers FREE depends on.
+
+    "Paper" below means the paper as its code's scripts run it; "ours" is said where neither
+    speaks. Learning rates are dimensionless, losses in nats.
+    """
+
+    outer_steps: int = 1000
+    """Steps of the whole loop; paper."""
+    warm_up_steps: int = 20
+    """First steps that only train the meta-generator, without L_adv; paper."""
+    tasks_per_step: int = 4
+    """T, teachers drawn per step, with replacement; paper."""
+    n_way: int = 5
+    """Ways of a task and outputs of the learner; paper."""
+    backbone: str = "conv4"
+    """The learner's architecture; paper, in every script."""
+    image_size: int | None = None
+    """Side of recovered images in pixels; None is the pool's most common size; ours."""
+    channels: int | None = None
+    """Of recovered images, 1 or 3; None is the most any teacher has; ours."""
+
+    adapt_steps: int = 5
+    """k, generator steps per teacher; paper."""
+    images_per_class: int = 20
+    """Recovered per task; paper."""
+    latent_dim: int = 256
+    """Numbers per latent vector; paper."""
+    generator_width: int = 64
+    """Feature maps before the generator's last convolution; paper."""
+    conditional: bool = False
+    """Whether the generator is told the label beside z; the paper's is not."""
+    generator_lr: float = 1e-3
+    """Adam on the fast copy; paper."""
+    latent_lr: float = 1e-3
+    """Adam on z; paper."""
+    meta_generator: Literal["persistent_adam", "fresh_adam", "off"] = "persistent_adam"
+    """Outer optimiser; the paper's text has one optimiser, its code a fresh Adam per step."""
+    meta_generator_lr: float = 1e-3
+    """Its step size; paper."""
+    accumulate: Literal["last", "all"] = "last"
+    """Inner steps whose gradients reach phi; paper: the last (FOMAML); FastDFKD: all."""
+    adversarial: Adversarial = "kl"
+    """The disagreement term; the paper's text has a KL, its code an inner product."""
+    adversarial_weight: float = 1.0
+    """lambda_adv; paper."""
+    bn_weight: float = 0.0
+    """Weight of the BatchNorm statistics gap; paper: none."""
+    crop_padding: int = 4
+    """Largest random shift in front of the teacher, pixels; paper."""
+    flip: bool = True
+    """Random mirroring; paper. Turn it off where a mirrored image is another class."""
+
+    bell: bool = True
+    """Whether BelL's sequential distillation runs; paper."""
+    distillation: Distillation = "kl"
+    """Its loss; the paper's text has a KL, its code an inner product."""
+    temperature: float = 1.0
+    """Of the KL; the paper gives none."""
+    inner_optimizer: Literal["adam", "sgd"] = "adam"
+    """Inside; paper: Adam. The alignment argument holds for SGD."""
+    inner_lr: float = 1e-3
+    """Its step size; paper."""
+    inner_steps: int = 1
+    """Steps on each task before the next one; paper."""
+    reptile_scale: float = 67.0
+    """Factor of theta - theta'; paper's code, inherited from FastDFKD."""
+    alignment_rounds: int = 1
+    """Outer distillation steps per step; beyond the first on remembered tasks; paper: 1."""
+    learner_lr: float = 1e-3
+    """The persistent meta Adam of distillation and replay; paper."""
+
+    memory: Literal["all", "last"] = "all"
+    """Which tasks of a step are remembered; the paper's code keeps the last teacher's only."""
+    memory_tasks: int = 256
+    """Tasks remembered; about the paper's 20 slots for each of 64 classes."""
+    classes_are_private: bool = False
+    """Whether equal class names of two teachers still mean two classes; ours."""
+    replay: Literal["maml", "prototypical", "off"] = "maml"
+    """Loss of cross-task episodes; paper: MAML. Prototypical fits nearest-centroid serving."""
+    replay_episodes: int = 10
+    """Episodes per outer step of replay; paper."""
+    replay_patience: int = 10
+    """Batches without a new best accuracy that end a step's replay; paper."""
+    replay_max_batches: int = 100
+    """Cap of the same, so that a step ends; ours."""
+    replay_ways: int | None = None
+    """Ways of an episode; None is n_way, as in the paper."""
+    replay_shots: int = 5
+    """Support images per class; paper: 1 or 5."""
+    replay_queries: int = 15
+    """Query images per class; paper."""
+    replay_steps: int = 5
+    """MAML's inner steps; paper."""
+    replay_lr: float = 0.01
+    """MAML's inner learning rate; paper."""
+    second_order: bool = True
+    """Whether MAML differentiates its inner path; paper."""
+
+    save_every: int = 250
+    """Steps between boundaries: state out, memory recovered anew; ours."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InvalidConfig(f"{name} must be one of {', '.join(allowed)}")
+        for name, least in AT_LEAST.items():
+            if getattr(self, name) < least:
+                raise InvalidConfig(f"{name} must be at least {least}")
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise InvalidConfig(f"{name} must be positive")
+        if not (self.bn_weight >= 0 and self.adversarial_weight >= 0):
+            raise InvalidConfig("bn_weight and adversarial_weight must not be negative")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.warm_up_steps >= self.outer_steps:
+            raise InvalidConfig("warm_up_steps must be below outer_steps, else nothing is learnt")
+        if not self.bell and self.replay == "off":
+            raise InvalidConfig("without bell and replay nothing trains the learner")
+        if self.replay != "off" and self.replay_shots + self.replay_queries > self.images_per_class:
+            raise InvalidConfig(
+                "replay_shots + replay_queries must not exceed images_per_class, "
+                f"which is {self.images_per_class}"
+            )
+        if self.replay == "maml" and (self.replay_ways or self.n_way) > self.n_way:
+            raise InvalidConfig("MAML replay has a head of n_way outputs: lower replay_ways")
+        if self.replay_ways is not None and self.replay_ways < 2:
+            raise InvalidConfig("replay_ways must be at least 2")
+
+    @property
+    def recovery(self) -> RecoveryConfig:
+        """The part that one recovery depends on."""
+        return RecoveryConfig(
+            steps=self.adapt_steps,
+            images_per_class=self.images_per_class,
+            latent_dim=self.latent_dim,
+            conditional=self.conditional,
+            n_way=self.n_way,
+            generator_lr=self.generator_lr,
+            latent_lr=self.latent_lr,
+            betas=GENERATOR_BETAS,
+            crop_padding=self.crop_padding,
+            flip=self.flip,
+            adversarial=self.adversarial,
+            adversarial_weight=self.adversarial_weight,
+            bn_weight=self.bn_weight,
+            accumulate=self.accumulate,
+        )
+
+
+PAPER = FreeConfig()
+
+PRESETS: Mapping[str, FreeConfig] = MappingProxyType(
+    {
+        "paper": PAPER,
+        "published_code": replace(
+            PAPER,
+            meta_generator="fresh_adam",
+            adversarial="inner_product",
+            distillation="inner_product",
+            memory="last",
+        ),
+        "small": replace(
+            PAPER,
+            outer_steps=120,
+            warm_up_steps=10,
+            generator_width=32,
+            meta_generator_lr=2e-3,
+            accumulate="all",
+            replay="prototypical",
+            replay_episodes=4,
+            replay_patience=4,
+            replay_max_batches=10,
+            memory_tasks=64,
+            save_every=50,
+        ),
+        "tiny": replace(
+            PAPER,
+            outer_steps=60,
+            warm_up_steps=10,
+            generator_width=16,
+            meta_generator_lr=2e-3,
+            accumulate="all",
+            flip=False,
+            crop_padding=2,
+            replay="prototypical",
+            replay_episodes=4,
+            replay_patience=4,
+            replay_max_batches=10,
+            memory_tasks=32,
+            save_every=20,
+        ),
+    }
+)
+
+
+def configure(settings: Mapping[str, Any]) -> FreeConfig:
+    """A config from plain settings, as a recipe carries them.
+
+    Args:
+        settings: field names and values; `preset` names where to start, "paper" by default.
+
+    Raises:
+        InvalidConfig: on an unknown preset or field, a value of the wrong type, or one that
+            FreeConfig refuses.
+    """
+    changes = dict(settings)
+    preset = changes.pop("preset", "paper")
+    if preset not in PRESETS:
+        raise InvalidConfig(f"preset must be one of {', '.join(PRESETS)}")
+    known = asdict(PRESETS[preset])
+    for name, value in changes.items():
+        if name not in known:
+            raise InvalidConfig(f"FREE has no setting {name!r}")
+        if not _fits(name, value, known[name]):
+            raise InvalidConfig(f"{name} has a value of the wrong type")
+        if isinstance(known[name], float):
+            changes[name] = float(value)
+    return replace(PRESETS[preset], **changes)
+
+
+OPTIONAL = ("image_size", "channels", "replay_ways")
+
+
+def _fits(name: str, value: object, default: object) -> bool:
+    """Whether a value has its field's type; an int may stand for a float, a bool for nothing."""
+    if name in OPTIONAL:
+        return value is None or type(value) is int
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return type(value) is type(default)

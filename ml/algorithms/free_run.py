@@ -1,0 +1,223 @@
+"""What a run of FREE carries from step to step: how it begins, ends, and is resumed.
+
+Dims: C channels, S side length.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ml.algorithms.free_config import GENERATOR_BETAS, FreeConfig
+from ml.backbones import Backbone, build, initialize
+from ml.canvas import Canvas, choose_canvas
+from ml.errors import InvalidConfig, UnusablePool
+from ml.functional import MetaOptimizer, apply, batch_normalised, parameters_of
+from ml.inversion.generator import Generator, new_generator
+from ml.learner import MetaLearner
+from ml.memory import TaskMemory, key_classes
+from ml.progress import WorkMeter
+from ml.types import Teacher, TrainingState
+
+LEARNER_BETAS = (0.9, 0.999)  # Adam's own; the published code leaves them alone
+WARM_UP, MAIN, REFRESH = "warm-up", "recover, align, replay", "refresh memory"
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Run:
+    """What a run carries from step to step."""
+
+    teachers: Sequence[Teacher]
+    config: FreeConfig
+    canvas: Canvas
+    rng: torch.Generator
+    generator: Generator
+    phi: MetaOptimizer
+    student: Backbone
+    theta: MetaOptimizer
+    memory: TaskMemory
+    step: int = 0
+    recovered_tasks: int = 0
+
+    def student_logits(self, images: Tensor) -> Tensor:
+        """The meta-learner's answer, without gradient, as L_adv takes it."""
+        with torch.no_grad():
+            return apply(self.student, self.theta.params, self.canvas.normalize(images))
+
+
+def new_student(config: FreeConfig, canvas: Canvas, rng: torch.Generator) -> Backbone:
+    """The meta-learner's network with an n_way head, initialised from rng."""
+    student = build(
+        config.backbone,
+        n_classes=config.n_way,
+        channels=canvas.channels,
+        image_size=canvas.image_size,
+    )
+    initialize(student, rng)
+    return student
+
+
+def begin(
+    teachers: Sequence[Teacher], config: FreeConfig, rng: torch.Generator, device: torch.device
+) -> Run:
+    """A run before its first step.
+
+    Raises:
+        UnusablePool: if fewer than two teachers have two classes or more.
+    """
+    usable = [teacher for teacher in teachers if teacher.n_classes >= 2]
+    if len(usable) < 2:
+        raise UnusablePool(
+            "FREE aligns and mixes tasks of different models: it needs at least 2 models of at "
+            f"least 2 classes each, and found {len(usable)}"
+        )
+    canvas = choose_canvas(usable, image_size=config.image_size, channels=config.channels)
+    generator = new_generator(
+        latent_dim=config.latent_dim + (config.n_way if config.conditional else 0),
+        width=config.generator_width,
+        image_size=canvas.image_size,
+        channels=canvas.channels,
+        rng=rng,
+    )
+    student = batch_normalised(new_student(config, canvas, rng))
+    return Run(
+        teachers=usable,
+        config=config,
+        canvas=canvas,
+        rng=rng,
+        generator=generator,
+        phi=MetaOptimizer(
+            parameters_of(generator, device),
+            lr=config.meta_generator_lr,
+            betas=GENERATOR_BETAS,
+            fresh=config.meta_generator == "fresh_adam",
+        ),
+        student=student,
+        theta=MetaOptimizer(
+            parameters_of(student, device), lr=config.learner_lr, betas=LEARNER_BETAS, fresh=False
+        ),
+        memory=TaskMemory(
+            key_classes(usable, private=config.classes_are_private),
+            capacity=config.memory_tasks,
+            n_way=config.n_way,
+            images_per_class=config.images_per_class,
+            image_shape=(canvas.channels, canvas.image_size, canvas.image_size),
+            device=device,
+        ),
+    )
+
+
+@torch.no_grad()
+def finish(run: Run) -> MetaLearner:
+    """The learner with running BatchNorm statistics measured on the remembered images."""
+    config = run.config
+    device = next(iter(run.theta.params.values())).device
+    module = new_student(config, run.canvas, run.rng).to(device)
+    module.load_state_dict(run.theta.params, strict=False)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None  # a plain average over the batches
+    module.train()
+    for slot in range(len(run.memory)):
+        module(run.canvas.normalize(run.memory.images_of(slot)))
+    return MetaLearner(
+        backbone=config.backbone,
+        n_way=config.n_way,
+        image_size=run.canvas.image_size,
+        channels=run.canvas.channels,
+        mean=run.canvas.mean,
+        std=run.canvas.std,
+        tensors={name: t.detach().cpu().clone() for name, t in module.state_dict().items()},
+    )
+
+
+def at_boundary(run: Run) -> bool:
+    """Whether state goes out and memory is recovered anew after the step just done."""
+    return run.step % run.config.save_every == 0 and run.step < run.config.outer_steps
+
+
+def state_of(run: Run) -> TrainingState:
+    """All that the run needs to go on: weights, moments, rng, step, which tasks it remembers."""
+    tensors = {f"phi/{name}": tensor for name, tensor in run.phi.state().items()}
+    tensors |= {f"theta/{name}": tensor for name, tensor in run.theta.state().items()}
+    return TrainingState(
+        tensors={**tensors, "rng": run.rng.get_state()},
+        scalars={
+            "identity": _identity(run),
+            "step": run.step,
+            "recovered_tasks": run.recovered_tasks,
+            **run.memory.state(),
+        },
+    )
+
+
+def restore(run: Run, state: TrainingState) -> None:
+    """Bring a run that has just begun to where the state was taken.
+
+    Raises:
+        InvalidConfig: if the state belongs to another config or pool.
+    """
+    scalars = state.scalars
+    if scalars.get("identity") != _identity(run):
+        raise InvalidConfig("the state to resume from belongs to another config or pool")
+    for prefix, optimizer in (("phi/", run.phi), ("theta/", run.theta)):
+        optimizer.restore(
+            {n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)}
+        )
+    run.rng.set_state(state.tensors["rng"].cpu())
+    run.step = int(str(scalars["step"]))
+    run.recovered_tasks = int(str(scalars["recovered_tasks"]))
+    run.memory.restore({n: v for n, v in scalars.items() if isinstance(v, list)})
+
+
+def _identity(run: Run) -> str:
+    """What must be equal for a state to fit: the config and the pool's classes, in order."""
+    pool = [[teacher.backbone, *teacher.class_names] for teacher in run.teachers]
+    described = json.dumps([asdict(run.config), pool], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def work_meter(run: Run) -> WorkMeter:
+    """Plan the steps of each kind, with a guess of their costs in image passes.
+
+    A recovery step passes each image through generator, teacher and learner, there and back, three
+    passes each; a learner's step on an image counts three.
+    """
+    config = run.config
+    task_images = config.images_per_class * config.n_way
+    recovery = 6.0 * config.adapt_steps * task_images
+    rounds = (config.alignment_rounds * config.inner_steps if config.bell else 0) + 1
+    episode = (config.replay_shots + config.replay_queries) * (config.replay_ways or config.n_way)
+    passes = 3.0 * (2.0 * config.replay_steps + 1.0 if config.replay == "maml" else 1.0)
+    batches = 0.7 * config.replay_max_batches if config.replay != "off" else 0.0
+    priors = {
+        WARM_UP: config.tasks_per_step * recovery,
+        MAIN: config.tasks_per_step * (recovery + 4.0 * rounds * task_images)
+        + batches * config.replay_episodes * episode * passes,
+        REFRESH: recovery,
+    }
+    boundaries = range(config.save_every, config.outer_steps, config.save_every)
+    planned = {
+        WARM_UP: config.warm_up_steps,
+        MAIN: config.outer_steps - config.warm_up_steps,
+        REFRESH: sum(_remembered_at(config, step) for step in boundaries),
+    }
+    return WorkMeter(planned, priors)
+
+
+def skip_done(run: Run, meter: WorkMeter) -> None:
+    """Tell the meter what an earlier process did."""
+    config = run.config
+    meter.skip(WARM_UP, min(run.step, config.warm_up_steps))
+    meter.skip(MAIN, max(run.step - config.warm_up_steps, 0))
+    earlier = range(config.save_every, run.step, config.save_every)
+    meter.skip(REFRESH, sum(_remembered_at(config, step) for step in earlier))
+
+
+def _remembered_at(config: FreeConfig, step: int) -> int:
+    """Tasks in memory after so many steps."""
+    kept = config.tasks_per_step if config.memory == "all" else 1
+    return min(max(step - config.warm_up_steps, 0) * kept, config.memory_tasks)

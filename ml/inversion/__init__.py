@@ -1,0 +1,1 @@
+"""From a frozen teacher back to images it recognises: generator, objectives, recovery."""

@@ -1,0 +1,53 @@
+"""How much of a run is done, estimated from what its steps have cost so far."""
+
+import time
+from collections.abc import Mapping
+
+
+class WorkMeter:
+    """Turns counts of unequal steps into the share of a run's work that is done.
+
+    A kind of step is weighed by the mean of its own durations once it has been seen, and until
+    then by its prior relative to the kinds that were. So elapsed * (1 - f) / f predicts the rest.
+    Only what is reported depends on the clock, never what is computed.
+    """
+
+    def __init__(self, planned: Mapping[str, int], priors: Mapping[str, float]) -> None:
+        """Start the clock.
+
+        Args:
+            planned: how many steps of each kind the run has.
+            priors: what one step of each kind is expected to cost, in any common unit.
+        """
+        self._planned, self._priors = dict(planned), dict(priors)
+        self._done = dict.fromkeys(planned, 0)
+        self._measured = dict.fromkeys(planned, 0)
+        self._spent_s = dict.fromkeys(planned, 0.0)
+        self._last_s = time.perf_counter()
+        self._highest = 0.0
+
+    def skip(self, kind: str, count: int) -> None:
+        """Count steps that an earlier process has done."""
+        self._done[kind] += count
+
+    def lap(self, kind: str) -> float:
+        """Count one step that has just ended; returns the fraction done, which never falls."""
+        now_s = time.perf_counter()
+        self._spent_s[kind] += now_s - self._last_s
+        self._last_s = now_s
+        self._measured[kind] += 1
+        self._done[kind] = min(self._done[kind] + 1, self._planned[kind])
+        costs = self._costs()
+        total = sum(costs[kind] * n for kind, n in self._planned.items())
+        done = sum(costs[kind] * n for kind, n in self._done.items())
+        self._highest = max(self._highest, min(done / total, 1.0) if total else 1.0)
+        return self._highest
+
+    def _costs(self) -> dict[str, float]:
+        seen = [kind for kind, n in self._measured.items() if n]
+        expected = sum(self._priors[kind] * self._measured[kind] for kind in seen)
+        unit_s = sum(self._spent_s[kind] for kind in seen) / expected if expected else 1.0
+        return {
+            kind: self._spent_s[kind] / n if n else self._priors[kind] * unit_s
+            for kind, n in self._measured.items()
+        }

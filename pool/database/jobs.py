@@ -1,0 +1,275 @@
+"""Every transition of a job, each a compare-and-swap that only one process can win."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
+
+from pool.database.session import send_after_commit
+from pool.database.tables import JobEventRow, JobRow
+from pool.domain import JobKind, JobRun, JobStatus, new_id, utc_now
+from pool.errors import LeaseLost
+
+BACK_OFF_S = (0.0, 5.0, 20.0, 60.0)
+"""How long a job waits after its first, second, ... attempt died."""
+
+
+def create(session: Session, kind: JobKind, subject_id: str) -> JobRow:
+    """A queued job, whose message leaves after the commit."""
+    job = JobRow(id=new_id("job"), kind=kind, subject_id=subject_id, sent_at=utc_now())
+    session.add(job)
+    session.flush()
+    send_after_commit(session, job.id, kind)
+    return job
+
+
+def claim(session: Session, job_id: str, *, holder: str, lease_s: float) -> JobRun | None:
+    """queued -> running, for one caller only; None for everyone else."""
+    now = utc_now()
+    row = session.execute(
+        update(JobRow)
+        .where(
+            JobRow.id == job_id,
+            JobRow.status == JobStatus.QUEUED,
+            or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
+        )
+        .values(
+            status=JobStatus.RUNNING,
+            holder=holder,
+            attempt=JobRow.attempt + 1,
+            lease_until=now + timedelta(seconds=lease_s),
+            started_at=func.coalesce(JobRow.started_at, now),
+        )
+        .returning(JobRow.kind, JobRow.subject_id, JobRow.attempt)
+    ).one_or_none()
+    if row is None:
+        return None
+    return JobRun(
+        job_id=job_id, kind=JobKind(row[0]), subject_id=row[1], attempt=row[2], holder=holder
+    )
+
+
+def next_queued(session: Session, kind: JobKind) -> str | None:
+    """The id of the job of this kind that has waited longest."""
+    return session.scalar(
+        select(JobRow.id)
+        .where(
+            JobRow.kind == kind,
+            JobRow.status == JobStatus.QUEUED,
+            or_(JobRow.not_before.is_(None), JobRow.not_before <= utc_now()),
+        )
+        .order_by(JobRow.created_at)
+        .limit(1)
+    )
+
+
+def renew(session: Session, holder: str, *, lease_s: float) -> int:
+    """Extend the leases of a run's jobs; how many it still holds."""
+    result = session.execute(
+        update(JobRow)
+        .where(JobRow.holder == holder, JobRow.status == JobStatus.RUNNING)
+        .values(lease_until=utc_now() + timedelta(seconds=lease_s))
+    )
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+def cancel_requested(session: Session, holder: str) -> bool:
+    """Whether someone asked to cancel what this run does."""
+    found = session.scalar(
+        select(JobRow.id).where(
+            JobRow.holder == holder, JobRow.status == JobStatus.RUNNING, JobRow.cancel_requested
+        )
+    )
+    return found is not None
+
+
+def record(
+    session: Session,
+    run: JobRun,
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    progress: float | None = None,
+    eta_s: float | None = None,
+    stage: str | None = None,
+) -> None:
+    """Append an event to the job's story and move its progress on.
+
+    Raises:
+        LeaseLost: another run holds the job by now; nothing was written.
+    """
+    values: dict[str, Any] = {"holder": run.holder}
+    if progress is not None:
+        values |= {"progress": progress, "eta_s": eta_s}
+    if stage is not None:
+        values["stage"] = stage
+    _fenced(session, run, values)
+    _append_event(session, run.job_id, kind, payload)
+
+
+def reset_attempts(session: Session, run: JobRun) -> None:
+    """The run saved its state: a crash from here on is not the same crash again."""
+    _fenced(session, run, {"attempt": 1})
+
+
+def finish(
+    session: Session,
+    run: JobRun,
+    status: JobStatus,
+    *,
+    error_code: str | None = None,
+    error: str | None = None,
+) -> None:
+    """running -> one of the final states.
+
+    Raises:
+        LeaseLost: another run holds the job by now; nothing was written.
+    """
+    values: dict[str, Any] = {
+        "status": status,
+        "holder": None,
+        "lease_until": None,
+        "eta_s": None,
+        "finished_at": utc_now(),
+        "error_code": error_code,
+        "error": error,
+    }
+    if status is JobStatus.SUCCEEDED:
+        values["progress"] = 1.0
+    _fenced(session, run, values)
+    _append_event(session, run.job_id, "status", {"status": status, "error": error})
+
+
+def request_cancel(session: Session, job_id: str) -> JobStatus | None:
+    """queued -> canceled at once; a running job is asked. The status now, None if it had ended."""
+    canceled = session.execute(
+        update(JobRow)
+        .where(JobRow.id == job_id, JobRow.status == JobStatus.QUEUED)
+        .values(status=JobStatus.CANCELED, cancel_requested=True, finished_at=utc_now())
+        .returning(JobRow.id)
+    ).one_or_none()
+    if canceled is not None:
+        _append_event(session, job_id, "status", {"status": JobStatus.CANCELED, "error": None})
+        return JobStatus.CANCELED
+    asked = session.execute(
+        update(JobRow)
+        .where(JobRow.id == job_id, JobRow.status == JobStatus.RUNNING)
+        .values(cancel_requested=True)
+        .returning(JobRow.id)
+    ).one_or_none()
+    return None if asked is None else JobStatus.RUNNING
+
+
+def abandon(session: Session, job: JobRow, *, max_attempts: int, why: str) -> JobStatus | None:
+    """What becomes of a running job whose process is gone: canceled, failed or queued again.
+
+    The first new attempt starts at once, further ones wait longer and longer.
+
+    Returns:
+        The new status; None when somebody else decided first.
+    """
+    now = utc_now()
+    values: dict[str, Any] = {"holder": None, "lease_until": None, "eta_s": None}
+    if job.cancel_requested:
+        values |= {"status": JobStatus.CANCELED, "finished_at": now}
+    elif job.attempt >= max_attempts:
+        error = f"{why} {job.attempt} times in a row; the operator's log has the cause."
+        values |= {
+            "status": JobStatus.FAILED,
+            "finished_at": now,
+            "error_code": "process-died",
+            "error": error,
+        }
+    else:
+        wait_s = BACK_OFF_S[min(job.attempt, len(BACK_OFF_S)) - 1]
+        values |= {
+            "status": JobStatus.QUEUED,
+            "not_before": now + timedelta(seconds=wait_s),
+            "sent_at": None if wait_s else now,
+        }
+    won = session.execute(
+        update(JobRow)
+        .where(JobRow.id == job.id, JobRow.status == JobStatus.RUNNING, JobRow.holder == job.holder)
+        .values(**values)
+        .returning(JobRow.id)
+    ).one_or_none()
+    if won is None:
+        return None
+    status: JobStatus = values["status"]
+    _append_event(session, job.id, "status", {"status": status, "error": values.get("error", why)})
+    if values.get("sent_at"):
+        send_after_commit(session, job.id, job.kind)
+    return status
+
+
+def held_by(session: Session, holder: str) -> list[JobRow]:
+    """The running jobs of one run."""
+    return list(
+        session.scalars(
+            select(JobRow).where(JobRow.holder == holder, JobRow.status == JobStatus.RUNNING)
+        )
+    )
+
+
+def with_expired_lease(session: Session) -> list[JobRow]:
+    """Running jobs that gave no sign of life in time."""
+    return list(
+        session.scalars(
+            select(JobRow).where(JobRow.status == JobStatus.RUNNING, JobRow.lease_until < utc_now())
+        )
+    )
+
+
+def to_be_sent(session: Session, *, after_s: float) -> list[JobRow]:
+    """Queued jobs that are due again, or have waited so long that their message may be lost.
+
+    A message behind a long build is late, not lost: each further one waits twice as long.
+    """
+    now = utc_now()
+    queued = session.scalars(
+        select(JobRow).where(
+            JobRow.status == JobStatus.QUEUED,
+            or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
+            or_(JobRow.sent_at.is_(None), JobRow.sent_at < now - timedelta(seconds=after_s)),
+        )
+    )
+    return [
+        job
+        for job in queued
+        if job.sent_at is None or now - job.sent_at > job.sent_at - job.created_at
+    ]
+
+
+def events_after(session: Session, job_id: str, seq: int, *, limit: int) -> list[JobEventRow]:
+    """The job's events with a higher sequence number, in order."""
+    return list(
+        session.scalars(
+            select(JobEventRow)
+            .where(JobEventRow.job_id == job_id, JobEventRow.seq > seq)
+            .order_by(JobEventRow.seq)
+            .limit(limit)
+        )
+    )
+
+
+def _fenced(session: Session, run: JobRun, values: Mapping[str, Any]) -> None:
+    won = session.execute(
+        update(JobRow)
+        .where(
+            JobRow.id == run.job_id,
+            JobRow.status == JobStatus.RUNNING,
+            JobRow.holder == run.holder,
+        )
+        .values(**values)
+        .returning(JobRow.id)
+    ).one_or_none()
+    if won is None:
+        raise LeaseLost(f"run {run.holder} no longer holds job {run.job_id}")
+
+
+def _append_event(session: Session, job_id: str, kind: str, payload: Mapping[str, Any]) -> None:
+    last = session.scalar(select(func.max(JobEventRow.seq)).where(JobEventRow.job_id == job_id))
+    session.add(JobEventRow(job_id=job_id, seq=(last or 0) + 1, kind=kind, payload=dict(payload)))
+    session.flush()

@@ -1,0 +1,189 @@
+"""Where the records are found; every method asks on behalf of one organisation."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from pool.database.tables import (
+    ApiKeyRow,
+    BuildModelRow,
+    BuildRow,
+    JobRow,
+    MetaLearnerRow,
+    ModelRow,
+    PoolRow,
+)
+from pool.domain import LIVE_MODELS, JobStatus, ModelStatus
+from pool.errors import BuildNotFound, MetaLearnerNotFound, ModelNotFound, PoolNotFound
+
+Record = TypeVar("Record", ModelRow, BuildRow, MetaLearnerRow)
+
+
+def find_pool(session: Session, organisation_id: str, name: str) -> PoolRow:
+    """The pool of this name.
+
+    Raises:
+        PoolNotFound: the organisation has none.
+    """
+    row = session.scalar(
+        select(PoolRow).where(PoolRow.organisation_id == organisation_id, PoolRow.name == name)
+    )
+    if row is None:
+        raise PoolNotFound(f"There is no pool named {name!r}; GET /v1/pools lists yours.")
+    return row
+
+
+def list_pools(session: Session, organisation_id: str) -> Sequence[PoolRow]:
+    """All pools of the organisation, oldest first."""
+    return session.scalars(
+        select(PoolRow)
+        .where(PoolRow.organisation_id == organisation_id)
+        .order_by(PoolRow.created_at, PoolRow.id)
+    ).all()
+
+
+def find_model(session: Session, organisation_id: str, model_id: str) -> ModelRow:
+    """One pool model.
+
+    Raises:
+        ModelNotFound: the organisation has none of this id.
+    """
+    row = session.scalar(
+        select(ModelRow).where(ModelRow.organisation_id == organisation_id, ModelRow.id == model_id)
+    )
+    if row is None:
+        raise ModelNotFound("There is no model of this id; GET /v1/models lists yours.")
+    return row
+
+
+def find_live_model_by_bytes(session: Session, pool_id: str, sha256: str) -> ModelRow | None:
+    """The model in this pool that was uploaded as exactly these bytes and is still there."""
+    return session.scalar(
+        select(ModelRow).where(
+            ModelRow.pool_id == pool_id,
+            ModelRow.sha256 == sha256,
+            ModelRow.status.in_(LIVE_MODELS),
+        )
+    )
+
+
+def ready_models(session: Session, pool_id: str) -> Sequence[ModelRow]:
+    """What a build over the pool would use, in a fixed order."""
+    return session.scalars(
+        select(ModelRow)
+        .where(ModelRow.pool_id == pool_id, ModelRow.status == ModelStatus.READY)
+        .order_by(ModelRow.created_at, ModelRow.id)
+    ).all()
+
+
+def count_models(session: Session, pool_id: str) -> dict[ModelStatus, int]:
+    """How many models the pool has in each state."""
+    rows = session.execute(
+        select(ModelRow.status, func.count())
+        .where(ModelRow.pool_id == pool_id)
+        .group_by(ModelRow.status)
+    )
+    return {ModelStatus(status): count for status, count in rows}
+
+
+def find_build(session: Session, organisation_id: str, build_id: str) -> BuildRow:
+    """One build with its job.
+
+    Raises:
+        BuildNotFound: the organisation has none of this id.
+    """
+    row = session.scalar(
+        select(BuildRow).where(BuildRow.organisation_id == organisation_id, BuildRow.id == build_id)
+    )
+    if row is None:
+        raise BuildNotFound("There is no build of this id; GET /v1/builds lists yours.")
+    return row
+
+
+def find_meta_learner(
+    session: Session, organisation_id: str, meta_learner_id: str
+) -> MetaLearnerRow:
+    """One meta-learner.
+
+    Raises:
+        MetaLearnerNotFound: the organisation has none of this id.
+    """
+    row = session.scalar(
+        select(MetaLearnerRow).where(
+            MetaLearnerRow.organisation_id == organisation_id, MetaLearnerRow.id == meta_learner_id
+        )
+    )
+    if row is None:
+        raise MetaLearnerNotFound(
+            "There is no meta-learner of this id; GET /v1/meta-learners lists yours."
+        )
+    return row
+
+
+def meta_learners_learnt_from(session: Session, model_id: str) -> Sequence[MetaLearnerRow]:
+    """The meta-learners whose build's snapshot holds the model."""
+    return session.scalars(
+        select(MetaLearnerRow)
+        .join(BuildModelRow, BuildModelRow.build_id == MetaLearnerRow.build_id)
+        .where(BuildModelRow.model_id == model_id)
+    ).all()
+
+
+def unfinished_builds_over(session: Session, model_id: str) -> Sequence[BuildRow]:
+    """Queued and running builds whose snapshot holds the model."""
+    return session.scalars(
+        select(BuildRow)
+        .join(BuildModelRow, BuildModelRow.build_id == BuildRow.id)
+        .join(JobRow, JobRow.id == BuildRow.job_id)
+        .where(
+            BuildModelRow.model_id == model_id,
+            JobRow.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)),
+        )
+    ).all()
+
+
+def find_key(session: Session, secret_sha256: str) -> ApiKeyRow | None:
+    """The API key with this hash, whatever its state."""
+    return session.scalar(select(ApiKeyRow).where(ApiKeyRow.secret_sha256 == secret_sha256))
+
+
+def list_keys(session: Session, organisation_id: str) -> Sequence[ApiKeyRow]:
+    """All keys of the organisation, oldest first."""
+    return session.scalars(
+        select(ApiKeyRow)
+        .where(ApiKeyRow.organisation_id == organisation_id)
+        .order_by(ApiKeyRow.created_at, ApiKeyRow.id)
+    ).all()
+
+
+Position = tuple[datetime, str]
+"""Where a page ends: creation time and id of its last record."""
+
+
+def page(
+    session: Session,
+    table: type[Record],
+    organisation_id: str,
+    *,
+    after: Position | None,
+    limit: int,
+    where: Sequence[ColumnElement[bool]] = (),
+) -> tuple[list[Record], Position | None]:
+    """The newest records first, those behind `after`; and where the next page starts, if any."""
+    conditions = [table.organisation_id == organisation_id, *where]
+    if after is not None:
+        conditions.append(tuple_(table.created_at, table.id) < after)
+    query = (
+        select(table)
+        .where(*conditions)
+        .order_by(table.created_at.desc(), table.id.desc())
+        .limit(limit + 1)
+    )
+    rows = list(session.scalars(query))
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], (last.created_at, last.id)

@@ -1,0 +1,104 @@
+"""What the pool refuses, as facts in its own language; `app/errors.py` alone knows HTTP.
+
+Each leaf's docstring is its title; the message says what to do.
+"""
+
+
+class PoolError(Exception):
+    """The pool cannot do what was asked."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ModelNotFound(PoolError):
+    """No such model."""
+
+
+class BuildNotFound(PoolError):
+    """No such build."""
+
+
+class MetaLearnerNotFound(PoolError):
+    """No such meta-learner."""
+
+
+class PoolNotFound(PoolError):
+    """No such pool."""
+
+
+class KeyNotFound(PoolError):
+    """No such API key."""
+
+
+class PoolExists(PoolError):
+    """A pool of this name exists."""
+
+
+class ChecksumMismatch(PoolError):
+    """The bytes received are not the bytes the manifest describes."""
+
+
+class EmptyCheckpoint(PoolError):
+    """The checkpoint part is empty."""
+
+
+class ManifestConflict(PoolError):
+    """The same checkpoint is already in the pool under another description."""
+
+
+class ModelInUse(PoolError):
+    """The model cannot be changed in its present state."""
+
+
+class NoUsableModels(PoolError):
+    """The pool has too few usable models for a build."""
+
+
+class InvalidRecipe(PoolError):
+    """The recipe cannot be run."""
+
+
+class BuildFinished(PoolError):
+    """The build has already ended."""
+
+
+class MetaLearnerRetired(PoolError):
+    """The meta-learner is retired."""
+
+
+class NotAuthenticated(PoolError):
+    """The request carries no valid API key."""
+
+
+class NotAllowed(PoolError):
+    """The API key does not have the scope this needs."""
+
+
+class InvalidInput(PoolError):
+    """A part of the request cannot be used."""
+
+    def __init__(self, message: str, *, part: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+class TooLarge(PoolError):
+    """The request is larger than this server takes."""
+
+
+class StorageUnavailable(PoolError):
+    """The object store does not answer."""
+
+
+class StorageFull(PoolError):
+    """The object store has no room left."""
+
+
+class ObjectMissing(PoolError):
+    """An object that a record names is not in the store."""
+
+
+class LeaseLost(PoolError):
+    """This run of the job is no longer the one that counts."""

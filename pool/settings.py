@@ -1,0 +1,116 @@
+"""Every setting of a deployment, read once in each process's entry point."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """The environment's `MODELPOOL_*` variables; the defaults are the embedded deployment's."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MODELPOOL_", ignored_types=(cached_property,), env_ignore_empty=True
+    )
+
+    environment: Literal["embedded", "production"] = "embedded"
+    """`production` refuses embedded parts and missing secrets instead of defaulting to them."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    var: Path = Path("var")
+    """State directory of the embedded default: database, objects, messages, work files."""
+
+    database_url: str = ""
+    """SQLAlchemy URL; empty means SQLite under `var`."""
+    broker_url: str = ""
+    """Celery broker URL; empty means messages as files under `var`."""
+    storage_url: str = ""
+    """`file:///dir` or `s3://bucket`; empty means a directory under `var`."""
+    s3_endpoint: str = ""
+    """host:port of the S3 server, without a scheme."""
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_region: str = "us-east-1"
+    s3_secure: bool = True
+    """Whether the S3 server is spoken to over TLS."""
+
+    bootstrap_key: SecretStr | None = None
+    """The first admin key, for automation; without it one is made and printed once."""
+
+    max_checkpoint_bytes: int = 512 * MIB
+    """Largest body of a one-shot checkpoint upload."""
+    max_prediction_bytes: int = 256 * MIB
+    """Largest body of a few-shot request; it is held in memory."""
+    max_image_pixels: int = 40_000_000
+    """Largest support or query image, in pixels before resizing."""
+    meta_learners_in_memory: int = Field(default=8, ge=1)
+    """How many meta-learners the API keeps loaded."""
+    concurrent_predictions: int = Field(default=2, ge=1)
+    """Few-shot requests that compute at once; further ones wait their turn."""
+
+    device: str = "auto"
+    """Where builds run: `auto` (CUDA when present), `cpu`, `cuda`, `cuda:1`."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of a job; 0 means as many as the machine has."""
+    lease_s: float = Field(default=30.0, gt=0)
+    """How long a running job stays claimed without a sign of life."""
+    sweep_every_s: float = Field(default=10.0, gt=0)
+    """How often abandoned jobs and lost messages are looked for."""
+    resend_after_s: float = Field(default=60.0, gt=0)
+    """How long a queued job may wait before its message counts as lost."""
+    cancel_grace_s: float = Field(default=4.0, gt=0)
+    """How long a canceled job may take to stop by itself before it is killed."""
+    max_attempts: int = Field(default=5, ge=1)
+    """How often a job whose process died is started again before it fails."""
+    inspect_memory_bytes: int = Field(default=512 * MIB, ge=128 * MIB)
+    """Address space of the process that parses one untrusted checkpoint."""
+
+    @model_validator(mode="after")
+    def _production_has_no_defaults(self) -> Self:
+        if self.environment != "production":
+            return self
+        needed = {
+            "MODELPOOL_DATABASE_URL": self.database_url,
+            "MODELPOOL_BROKER_URL": self.broker_url,
+            "MODELPOOL_STORAGE_URL": self.storage_url,
+        }
+        missing = [name for name, value in needed.items() if not value]
+        if missing:
+            raise ValueError(f"environment is production: set {', '.join(missing)}")
+        if self.storage_url.startswith("s3://") and self.s3_secret_key.get_secret_value() in (
+            "",
+            "minioadmin",
+        ):
+            raise ValueError(
+                "environment is production: MODELPOOL_S3_SECRET_KEY is empty or the store's default"
+            )
+        return self
+
+    @cached_property
+    def var_dir(self) -> Path:
+        """The state directory, absolute, so that a child process with another cwd agrees."""
+        return self.var.expanduser().resolve()
+
+    @cached_property
+    def database(self) -> str:
+        """The database's URL, with the embedded default filled in."""
+        return self.database_url or f"sqlite:///{self.var_dir / 'modelpool.db'}"
+
+    @cached_property
+    def broker(self) -> str:
+        """The broker's URL, with the embedded default filled in."""
+        return self.broker_url or "filesystem://localhost/"
+
+    @cached_property
+    def storage(self) -> str:
+        """The object store's URL, with the embedded default filled in."""
+        return self.storage_url or (self.var_dir / "objects").as_uri()
+
+    @cached_property
+    def work_dir(self) -> Path:
+        """Where jobs keep files while they run."""
+        return self.var_dir / "work"

@@ -1,0 +1,88 @@
+"""An object store in a directory: the embedded default."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from pool.errors import ObjectMissing, StorageFull, StorageUnavailable
+
+COPY_BYTES = 1024 * 1024
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DirectoryStore:
+    """Objects as files under one directory, readable by this user only."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        with _as_pool_errors():
+            for directory in (root, root / ".incoming"):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def put(self, key: str, stream: BinaryIO, size: int) -> None:
+        """Write beside, flush to the disk, then rename: a crash leaves no half object."""
+        target = self._path(key)
+        incoming = self._root / ".incoming" / uuid4().hex
+        with _as_pool_errors():
+            try:
+                with incoming.open("xb") as file:
+                    shutil.copyfileobj(stream, file, COPY_BYTES)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    written = file.tell()
+                if written != size:
+                    raise StorageUnavailable(
+                        f"{written} bytes arrived instead of {size}; send the request again."
+                    )
+                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                incoming.replace(target)
+            finally:
+                incoming.unlink(missing_ok=True)
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Copy an object into a file."""
+        with _as_pool_errors():
+            try:
+                shutil.copyfile(self._path(key), path)
+            except FileNotFoundError as error:
+                raise ObjectMissing(f"The object {key} is not in the store.") from error
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        with _as_pool_errors():
+            self._path(key).unlink(missing_ok=True)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with `prefix`, in order."""
+        for path in sorted(self._root.rglob("*")):
+            key = path.relative_to(self._root).as_posix()
+            if path.is_file() and not key.startswith(".incoming/") and key.startswith(prefix):
+                yield key
+
+    def ping(self) -> None:
+        """Return if the directory is there and can be written."""
+        if not os.access(self._root, os.W_OK):
+            raise StorageUnavailable("The object directory cannot be written.")
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise ValueError(f"not an object key: {key!r}")
+        return self._root.joinpath(*parts)
+
+
+@contextmanager
+def _as_pool_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise StorageFull(
+                "The server's disk is full; nothing was kept. Ask its operator to make room."
+            ) from error
+        raise StorageUnavailable(f"The object directory failed: {error.strerror}.") from error

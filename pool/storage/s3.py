@@ -1,0 +1,95 @@
+"""An object store in an S3 bucket (MinIO or any other), through the minio SDK.
+
+Uses only put, get, delete and list: what every S3 server does alike.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from pool.errors import ObjectMissing, StorageFull, StorageUnavailable
+from pool.settings import Settings
+
+PART_BYTES = 16 * 1024 * 1024
+MISSING = ("NoSuchKey", "NoSuchObject")
+FULL = ("XMinioStorageFull", "InsufficientCapacity", "QuotaExceeded")
+
+
+class S3Store:
+    """Objects in one bucket, which must exist or be creatable."""
+
+    def __init__(self, settings: Settings, *, bucket: str) -> None:
+        self._bucket = bucket
+        self._client = Minio(
+            settings.s3_endpoint,
+            access_key=settings.s3_access_key.get_secret_value(),
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            secure=settings.s3_secure,
+            region=settings.s3_region,
+            http_client=urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=5, read=60),
+                retries=urllib3.Retry(total=2, backoff_factor=0.2),
+            ),
+        )
+
+    def put(self, key: str, stream: BinaryIO, size: int) -> None:
+        """Store the stream; the store shows an object only once it is whole."""
+        self._ensure_bucket()
+        with _as_pool_errors(key):
+            self._client.put_object(self._bucket, key, stream, size, part_size=PART_BYTES)
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Copy an object into a file."""
+        with _as_pool_errors(key):
+            self._client.fget_object(self._bucket, key, str(path))
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        try:
+            with _as_pool_errors(key):
+                self._client.remove_object(self._bucket, key)
+        except ObjectMissing:
+            return
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with `prefix`."""
+        with _as_pool_errors(prefix):
+            for found in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
+                if found.object_name is not None:
+                    yield found.object_name
+
+    def ping(self) -> None:
+        """Return if the store answers."""
+        self._ensure_bucket()
+
+    def _ensure_bucket(self) -> None:
+        with _as_pool_errors(self._bucket):
+            if self._client.bucket_exists(self._bucket):
+                return
+            try:
+                self._client.make_bucket(self._bucket)
+            except S3Error as error:
+                # Another process made it between the question and the act.
+                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    raise
+
+
+@contextmanager
+def _as_pool_errors(key: str) -> Iterator[None]:
+    try:
+        yield
+    except S3Error as error:
+        if error.code in MISSING:
+            raise ObjectMissing(f"The object {key} is not in the store.") from error
+        if error.code in FULL:
+            raise StorageFull("The object store is full; nothing was kept.") from error
+        raise StorageUnavailable(f"The object store answered {error.code}.") from error
+    except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise StorageUnavailable(
+            "The object store does not answer; try again in a moment."
+        ) from error

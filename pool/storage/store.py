@@ -1,0 +1,78 @@
+"""What the server asks of an object store, and how its keys are named."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import unquote, urlparse
+
+from pool.settings import Settings
+
+
+class ObjectStore(Protocol):
+    """Bytes under keys. Metadata lives in SQL; checksums are ours, not the store's.
+
+    Every method raises StorageUnavailable when the store does not answer.
+    """
+
+    def put(self, key: str, stream: BinaryIO, size: int) -> None:
+        """Store `size` bytes read from `stream`; whoever reads sees all of them or none.
+
+        Raises:
+            StorageFull: there is no room.
+        """
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Copy an object into a file.
+
+        Raises:
+            ObjectMissing: there is no such object.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with `prefix`."""
+
+    def ping(self) -> None:
+        """Return if the store answers."""
+
+
+QUARANTINE = "quarantine/"
+BUILD_STATES = "builds/"
+
+
+def quarantine_key(model_id: str) -> str:
+    """Where untrusted bytes wait for the airlock."""
+    return QUARANTINE + model_id
+
+
+def model_key(model_id: str) -> str:
+    """Where a ready model's canonical weights are kept."""
+    return f"models/{model_id}.safetensors"
+
+
+def meta_learner_key(meta_learner_id: str) -> str:
+    """Where a meta-learner is kept."""
+    return f"meta-learners/{meta_learner_id}.safetensors"
+
+
+def build_state_key(build_id: str) -> str:
+    """Where a running build keeps what it needs to resume."""
+    return f"{BUILD_STATES}{build_id}/state.safetensors"
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """The store that the settings name: a directory or an S3 bucket."""
+    url = urlparse(settings.storage)
+    if url.scheme == "file":
+        from pool.storage.directory import DirectoryStore
+
+        return DirectoryStore(Path(unquote(url.path)))
+    if url.scheme == "s3":
+        from pool.storage.s3 import S3Store
+
+        return S3Store(settings, bucket=url.netloc)
+    raise ValueError(
+        f"MODELPOOL_STORAGE_URL must start with file:// or s3://, not {url.scheme or 'nothing'}"
+    )

@@ -1,0 +1,114 @@
+"""Request, follow and cancel builds."""
+
+import secrets
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from pool.database import jobs, repository
+from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, ModelRow, PoolRow
+from pool.domain import JobKind, JobStatus, ModelStatus, Recipe, new_id
+from pool.errors import BuildFinished, NoUsableModels
+
+MIN_MODELS = 2
+"""Meta-learning needs more than one task; FREE aligns gradients between teachers."""
+
+
+def start_build(
+    session: Session,
+    organisation_id: str,
+    *,
+    pool_name: str,
+    recipe: Recipe,
+    model_ids: Sequence[str] | None,
+    seed: int | None,
+) -> BuildRow:
+    """Queue a build over a snapshot of the pool's ready models, or of those named.
+
+    The recipe has been checked by then.
+
+    Raises:
+        PoolNotFound, ModelNotFound: an id or a name is not the organisation's.
+        NoUsableModels: fewer than two models are ready; the message counts the others.
+    """
+    pool = repository.find_pool(session, organisation_id, pool_name)
+    models = _choose_models(session, organisation_id, pool, model_ids)
+    build = BuildRow(
+        id=new_id("bld"),
+        organisation_id=organisation_id,
+        pool_id=pool.id,
+        pool=pool,
+        algorithm=recipe.algorithm,
+        config=recipe.config,
+        seed=secrets.randbelow(2**31) if seed is None else seed,
+    )
+    build.job = jobs.create(session, JobKind.BUILD, build.id)
+    build.snapshot = [
+        BuildModelRow(
+            position=position, model_id=model.id, canonical_sha256=model.canonical_sha256 or ""
+        )
+        for position, model in enumerate(models)
+    ]
+    session.add(build)
+    session.flush()
+    return build
+
+
+def _choose_models(
+    session: Session, organisation_id: str, pool: PoolRow, model_ids: Sequence[str] | None
+) -> Sequence[ModelRow]:
+    if model_ids is None:
+        models = repository.ready_models(session, pool.id)
+    else:
+        wanted = dict.fromkeys(model_ids)
+        models = [repository.find_model(session, organisation_id, each) for each in wanted]
+        unusable = [
+            f"{model.id} is {model.status}"
+            if model.pool_id == pool.id
+            else f"{model.id} is in another pool"
+            for model in models
+            if model.status != ModelStatus.READY or model.pool_id != pool.id
+        ]
+        if unusable:
+            raise NoUsableModels(
+                f"Not every model named can be used: {'; '.join(unusable[:10])}. "
+                "Name only ready models of the pool."
+            )
+    if len(models) >= MIN_MODELS:
+        return models
+    counts = repository.count_models(session, pool.id)
+    waiting = counts.get(ModelStatus.RECEIVED, 0) + counts.get(ModelStatus.INSPECTING, 0)
+    raise NoUsableModels(
+        f"A build needs at least {MIN_MODELS} ready models; pool {pool.name!r} offers "
+        f"{len(models)} ({waiting} awaiting inspection, "
+        f"{counts.get(ModelStatus.REJECTED, 0)} rejected). Upload more models, or wait for the "
+        "inspections and look at GET /v1/models for the reasons of rejections."
+    )
+
+
+def cancel_build(session: Session, organisation_id: str, build_id: str) -> BuildRow:
+    """Cancel a queued build at once; ask a running one to stop.
+
+    Raises:
+        BuildNotFound: no such build.
+        BuildFinished: it has already ended.
+    """
+    build = repository.find_build(session, organisation_id, build_id)
+    if jobs.request_cancel(session, build.job_id) is None:
+        session.refresh(build.job)
+        raise BuildFinished(f"The build has already {build.job.status}; nothing was changed.")
+    session.refresh(build.job)
+    return build
+
+
+def record_meta_learner(session: Session, build: BuildRow, row: MetaLearnerRow) -> MetaLearnerRow:
+    """Keep what a build delivered, linked both ways."""
+    session.add(row)
+    session.flush()
+    build.meta_learner_id = row.id
+    return row
+
+
+def is_over(build: BuildRow) -> bool:
+    """Whether the build will not change any more."""
+    return build.job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)

@@ -1,0 +1,27 @@
+"""Name a new pool."""
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from pool.database.tables import PoolRow
+from pool.domain import new_id
+from pool.errors import PoolExists
+
+
+def create_pool(
+    session: Session, organisation_id: str, *, name: str, description: str | None
+) -> PoolRow:
+    """An empty pool.
+
+    Raises:
+        PoolExists: the organisation has one of this name.
+    """
+    row = PoolRow(
+        id=new_id("pool"), organisation_id=organisation_id, name=name, description=description
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:
+        raise PoolExists(f"There is a pool named {name!r} already; choose another name.") from error
+    return row

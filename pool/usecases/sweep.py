@@ -1,0 +1,73 @@
+"""Find what was abandoned: jobs whose process died, messages that got lost."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pool.database import jobs
+from pool.database.session import Database, send_after_commit
+from pool.database.tables import JobRow, ModelRow
+from pool.domain import FINAL_JOBS, JobKind, JobStatus, utc_now
+from pool.storage.store import BUILD_STATES, QUARANTINE, ObjectStore
+from pool.usecases.inspect import UNDER_INSPECTION, reject_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What one sweep found."""
+
+    expired: int
+    resent: int
+
+
+def sweep(session: Session, *, resend_after_s: float, max_attempts: int) -> Swept:
+    """Requeue or end running jobs whose lease ran out; send again messages that got lost."""
+    expired = jobs.with_expired_lease(session)
+    for job in expired:
+        abandon_job(session, job, max_attempts=max_attempts, why="The worker died")
+    lost = jobs.to_be_sent(session, after_s=resend_after_s)
+    for job in lost:
+        job.sent_at = utc_now()
+        send_after_commit(session, job.id, job.kind)
+    return Swept(expired=len(expired), resent=len(lost))
+
+
+def abandon_job(session: Session, job: JobRow, *, max_attempts: int, why: str) -> None:
+    """Requeue a job whose process is gone, or end it and say so on what it was for."""
+    status = jobs.abandon(session, job, max_attempts=max_attempts, why=why)
+    if status is JobStatus.FAILED and job.kind == JobKind.INSPECT:
+        reject_model(
+            session,
+            job.subject_id,
+            code="inspection-failed",
+            reason=f"{why} while it looked at this checkpoint, {job.attempt} times in a row.",
+            recipe="Upload it as .safetensors; if that fails too, tell the server's operator.",
+        )
+
+
+def sweep_leftovers(database: Database, store: ObjectStore) -> int:
+    """Delete originals and build states that a dead job left behind; how many there were.
+
+    An object in quarantine without a record is an upload under way, so it stays.
+    """
+    removed = 0
+    for key in [*store.keys(QUARANTINE), *store.keys(BUILD_STATES)]:
+        with database.read() as session:
+            over = (_inspection_is_over if key.startswith(QUARANTINE) else _build_is_over)(
+                session, key.split("/")[1]
+            )
+        if over:
+            store.delete(key)
+            removed += 1
+    return removed
+
+
+def _inspection_is_over(session: Session, model_id: str) -> bool:
+    status = session.scalar(select(ModelRow.status).where(ModelRow.id == model_id))
+    return status is not None and status not in UNDER_INSPECTION
+
+
+def _build_is_over(session: Session, build_id: str) -> bool:
+    status = session.scalar(select(JobRow.status).where(JobRow.subject_id == build_id))
+    return status in FINAL_JOBS

@@ -1,0 +1,126 @@
+"""Take a checkpoint in: bytes to quarantine, a record, an inspection job."""
+
+import contextlib
+from typing import BinaryIO
+
+from sqlalchemy.exc import IntegrityError
+
+from pool.database import jobs, repository
+from pool.database.session import Database
+from pool.database.tables import ModelRow, PoolRow
+from pool.domain import JobKind, Manifest, ModelStatus, new_id
+from pool.errors import ChecksumMismatch, EmptyCheckpoint, ManifestConflict, PoolError
+from pool.storage.store import ObjectStore, quarantine_key
+
+
+def receive_model(
+    database: Database,
+    store: ObjectStore,
+    organisation_id: str,
+    manifest: Manifest,
+    *,
+    stream: BinaryIO,
+    size: int,
+    sha256: str,
+) -> tuple[ModelRow, bool]:
+    """Keep an uploaded checkpoint for inspection; the same bytes twice are one model.
+
+    The bytes are stored between two short transactions, so that a slow store holds no lock.
+
+    Args:
+        database: where the record goes.
+        store: where the bytes go.
+        organisation_id: who uploads.
+        manifest: what the uploader says of the checkpoint.
+        stream: the checkpoint, from its first byte.
+        size: its length in bytes.
+        sha256: of the bytes received, in hexadecimal.
+
+    Returns:
+        The record, and whether it is new.
+
+    Raises:
+        PoolNotFound, EmptyCheckpoint, ChecksumMismatch, ManifestConflict, StorageFull,
+        StorageUnavailable: nothing was kept.
+    """
+    if size == 0:
+        raise EmptyCheckpoint("The checkpoint part has no bytes; attach the file itself.")
+    if manifest.sha256 is not None and manifest.sha256.lower() != sha256:
+        raise ChecksumMismatch(
+            f"The manifest's sha256 is {manifest.sha256}, the bytes received have {sha256}. "
+            "Send the file again, or correct the manifest."
+        )
+    with database.read() as session:
+        pool = repository.find_pool(session, organisation_id, manifest.pool)
+        known = repository.find_live_model_by_bytes(session, pool.id, sha256)
+    if known is not None:
+        return _same_model(known, manifest), False
+    model = _new_row(organisation_id, pool, manifest, size=size, sha256=sha256)
+    model.object_key = key = quarantine_key(model.id)
+    try:
+        store.put(key, stream, size)
+        with database.write() as session:
+            session.add(model)
+            session.flush()
+            jobs.create(session, JobKind.INSPECT, model.id)
+    except IntegrityError:
+        # Somebody sent the same bytes between the question and the insert.
+        store.delete(key)
+        with database.read() as session:
+            known = repository.find_live_model_by_bytes(session, pool.id, sha256)
+        if known is None:
+            raise
+        return _same_model(known, manifest), False
+    except BaseException:
+        _delete_quietly(store, key)
+        raise
+    return model, True
+
+
+def _delete_quietly(store: ObjectStore, key: str) -> None:
+    """Take back what a failed upload stored; the failure that is under way matters more."""
+    with contextlib.suppress(PoolError):
+        store.delete(key)
+
+
+def _new_row(
+    organisation_id: str, pool: PoolRow, manifest: Manifest, *, size: int, sha256: str
+) -> ModelRow:
+    return ModelRow(
+        id=new_id("mdl"),
+        organisation_id=organisation_id,
+        pool_id=pool.id,
+        status=ModelStatus.RECEIVED,
+        name=manifest.name,
+        backbone=manifest.backbone,
+        class_names=list(manifest.class_names),
+        image_size=manifest.image_size,
+        channels=manifest.channels,
+        mean=list(manifest.mean),
+        std=list(manifest.std),
+        domain=manifest.domain,
+        description=manifest.description,
+        training_data_note=manifest.training_data_note,
+        dp_epsilon=manifest.dp_epsilon,
+        sha256=sha256,
+        size_bytes=size,
+    )
+
+
+def _same_model(known: ModelRow, manifest: Manifest) -> ModelRow:
+    """The known record, unless the manifest now says something else of the same weights."""
+    said = {
+        "backbone": (known.backbone, manifest.backbone),
+        "class_names": (known.class_names, list(manifest.class_names)),
+        "image_size": (known.image_size, manifest.image_size),
+        "channels": (known.channels, manifest.channels),
+        "normalization.mean": (known.mean, list(manifest.mean)),
+        "normalization.std": (known.std, list(manifest.std)),
+    }
+    changed = [field for field, (before, now) in said.items() if before != now]
+    if changed:
+        raise ManifestConflict(
+            f"These bytes are model {known.id} already, with another {', '.join(changed)}. "
+            f"To correct it, DELETE /v1/models/{known.id} first and upload again."
+        )
+    return known

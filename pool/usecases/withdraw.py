@@ -1,0 +1,37 @@
+"""Take a model back: its bytes go, and what learnt from it is marked."""
+
+from sqlalchemy.orm import Session
+
+from pool.database import jobs, repository
+from pool.database.tables import ModelRow
+from pool.domain import LIVE_MODELS, MetaLearnerStatus, ModelStatus, utc_now
+from pool.errors import ModelInUse
+from pool.storage.store import ObjectStore
+
+
+def withdraw_model(
+    session: Session, store: ObjectStore, organisation_id: str, model_id: str
+) -> ModelRow:
+    """Delete the model's bytes, cancel builds over it, taint meta-learners that learnt from it.
+
+    Tainting does not unlearn: only a build without the model does that exactly.
+
+    Raises:
+        ModelNotFound: no such model.
+        ModelInUse: it is not there any more (rejected or withdrawn).
+    """
+    model = repository.find_model(session, organisation_id, model_id)
+    if model.status not in LIVE_MODELS:
+        raise ModelInUse(f"The model is {model.status}; its bytes are gone already.")
+    for build in repository.unfinished_builds_over(session, model.id):
+        jobs.request_cancel(session, build.job_id)
+    for learner in repository.meta_learners_learnt_from(session, model.id):
+        if learner.status == MetaLearnerStatus.ACTIVE:
+            learner.status = MetaLearnerStatus.TAINTED
+    if model.object_key is not None:
+        store.delete(model.object_key)
+    model.status = ModelStatus.WITHDRAWN
+    model.object_key = None
+    model.updated_at = utc_now()
+    session.flush()
+    return model

@@ -1,0 +1,88 @@
+"""Fixtures that more than one package's tests use: deployments, databases, the real pool."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from pool.database.session import Database
+from pool.settings import Settings
+from pool.setup import migrate
+from pool.usecases.bootstrap import bootstrap
+
+ROOT = Path(__file__).resolve().parent.parent
+ADMIN_KEY = "mp_test-admin-key-0123456789"
+POSTGRES_URL = os.environ.get("MODELPOOL_TEST_POSTGRES", "postgresql+psycopg:///postgres")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own MODELPOOL_* variables must not steer the tests."""
+    for name in list(os.environ):
+        if name.startswith("MODELPOOL_") and not name.startswith("MODELPOOL_TEST"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real checkpoints and images, where the machine has them."""
+    path = Path(os.environ.get("MODELPOOL_SHARED", ROOT.parent / "shared"))
+    if not (path / "pools").is_dir():
+        pytest.skip("no shared pools here; set MODELPOOL_SHARED to where they are")
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """An embedded deployment in an empty directory."""
+    return Settings(var=tmp_path / "var")
+
+
+@pytest.fixture
+def sqlite_url(settings: Settings) -> str:
+    """A migrated, bootstrapped SQLite database."""
+    migrate(settings.database)
+    return settings.database
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A database of its own on the local PostgreSQL, dropped afterwards."""
+    name = f"modelpool_test_{secrets.token_hex(6)}"
+    server = create_engine(POSTGRES_URL, isolation_level="AUTOCOMMIT")
+    try:
+        with server.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+    except OperationalError:
+        pytest.skip("no PostgreSQL here; set MODELPOOL_TEST_POSTGRES to its URL")
+    url = make_url(POSTGRES_URL).set(database=name).render_as_string(hide_password=False)
+    yield url
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A migrated, bootstrapped database of each kind the server runs on."""
+    kind = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url: str = request.getfixturevalue(kind)
+    migrate(url)
+    made = Database(url)
+    bootstrap(made, ADMIN_KEY)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def embedded(sqlite_url: str) -> Iterator[Database]:
+    """The embedded deployment's database, with the admin key ADMIN_KEY."""
+    made = Database(sqlite_url)
+    bootstrap(made, ADMIN_KEY)
+    yield made
+    made.dispose()

@@ -1,0 +1,155 @@
+"""Build a meta-learner: teachers, recipe, training with checkpoints, the result stored."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from sqlalchemy.orm import selectinload
+
+from ml.algorithms import ALGORITHMS
+from ml.errors import CheckpointMismatch, MlError
+from ml.learner import MetaLearner, save_meta_learner
+from ml.state import load_state, save_state
+from ml.types import TrainingState
+from pool.database import jobs
+from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow
+from pool.domain import JobRun, JobStatus, new_id
+from pool.errors import LeaseLost, ObjectMissing
+from pool.storage.store import build_state_key, meta_learner_key
+from pool.usecases.build import record_meta_learner
+from worker.context import JobContext
+from worker.progress import ProgressLog
+from worker.teachers import file_sha256, load_teachers
+
+log = logging.getLogger(__name__)
+
+
+def build_meta_learner(context: JobContext, run: JobRun) -> None:
+    """Train over the build's snapshot, from its last saved state if there is one, and deliver."""
+    build = _load_build(context, run.subject_id)
+    progress = ProgressLog(context, run)
+    try:
+        with context.workspace() as workspace:
+            learner = _train(context, run, build, workspace, progress)
+            _deliver(context, run, build, workspace, learner, progress)
+    except MlError as error:
+        with context.database.write() as session:
+            jobs.finish(
+                session, run, JobStatus.FAILED, error_code="cannot-be-built", error=str(error)
+            )
+    context.store.delete(build_state_key(build.id))
+
+
+def _load_build(context: JobContext, build_id: str) -> BuildRow:
+    with context.database.read() as session:
+        models = selectinload(BuildRow.snapshot).joinedload(BuildModelRow.model)
+        return session.get_one(BuildRow, build_id, options=[models])
+
+
+def _train(
+    context: JobContext, run: JobRun, build: BuildRow, workspace: Path, progress: ProgressLog
+) -> MetaLearner:
+    device = choose_device(context.settings.device)
+    if context.settings.threads:
+        torch.set_num_threads(context.settings.threads)
+    _say(context, run, f"Loading {len(build.snapshot)} teachers.")
+    teachers = load_teachers(build.snapshot, context.store, workspace)
+    algorithm = ALGORITHMS[build.algorithm]
+    config = algorithm.configure(build.config)
+    resume_from = _saved_state(context, build, workspace)
+    _say(
+        context,
+        run,
+        f"Training on {device.type}, attempt {run.attempt}, "
+        + ("from the start." if resume_from is None else "from the last saved state."),
+    )
+
+    def save(state: TrainingState) -> None:
+        path = workspace / "state.safetensors"
+        save_state(path, state)
+        with context.database.write() as session:
+            jobs.reset_attempts(session, run)  # and make sure that this run still counts
+        with path.open("rb") as stream:
+            context.store.put(build_state_key(build.id), stream, path.stat().st_size)
+
+    return algorithm.train(
+        teachers,
+        config,
+        rng=torch.Generator().manual_seed(build.seed),
+        device=device,
+        report=progress,
+        save=save,
+        resume_from=resume_from,
+    )
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device that the settings name; `auto` is CUDA when there is one."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
+
+
+def _saved_state(context: JobContext, build: BuildRow, workspace: Path) -> TrainingState | None:
+    """What an earlier attempt saved; an unreadable state means starting again, not failing."""
+    path = workspace / "resume.safetensors"
+    try:
+        context.store.fetch(build_state_key(build.id), path)
+        return load_state(path)
+    except ObjectMissing:
+        return None
+    except CheckpointMismatch as error:
+        log.warning("build %s: %s", build.id, error)
+        return None
+
+
+def _deliver(
+    context: JobContext,
+    run: JobRun,
+    build: BuildRow,
+    workspace: Path,
+    learner: MetaLearner,
+    progress: ProgressLog,
+) -> None:
+    """Store the meta-learner, then its record and the job's success in one transaction."""
+    path = workspace / "meta-learner.safetensors"
+    save_meta_learner(path, learner)
+    row = MetaLearnerRow(
+        id=new_id("ml"),
+        organisation_id=build.organisation_id,
+        pool_id=build.pool_id,
+        build_id=build.id,
+        sha256=file_sha256(path),
+        size_bytes=path.stat().st_size,
+        backbone=learner.backbone,
+        image_size=learner.image_size,
+        channels=learner.channels,
+        report=_report(build, progress),
+        object_key="",
+    )
+    row.object_key = meta_learner_key(row.id)
+    with path.open("rb") as stream:
+        context.store.put(row.object_key, stream, row.size_bytes)
+    try:
+        with context.database.write() as session:
+            record_meta_learner(session, session.get_one(BuildRow, build.id), row)
+            jobs.finish(session, run, JobStatus.SUCCEEDED)
+    except LeaseLost:
+        context.store.delete(row.object_key)
+        raise
+
+
+def _report(build: BuildRow, progress: ProgressLog) -> dict[str, Any]:
+    last = progress.last
+    return {
+        "n_teachers": len(build.snapshot),
+        "steps": last.total_steps if last else 0,
+        "seconds_of_last_attempt": round(progress.seconds, 1),
+        "last_metrics": dict(last.metrics) if last else {},
+    }
+
+
+def _say(context: JobContext, run: JobRun, message: str) -> None:
+    with context.database.write() as session:
+        jobs.record(session, run, "log", {"message": message})

@@ -1,0 +1,69 @@
+"""A run's progress as events and an ETA, written at most about once a second."""
+
+import time
+
+from ml.types import Progress
+from pool.database import jobs
+from pool.domain import JobRun
+from worker.context import JobContext
+
+LEAST_BETWEEN_S = 1.0
+SHARE_OF_RUN = 1 / 400  # so that a run of hours keeps hundreds of points, not tens of thousands
+
+
+class ProgressLog:
+    """Called once per step by an algorithm; raises Canceled when the job should stop."""
+
+    def __init__(self, context: JobContext, run: JobRun) -> None:
+        self._context = context
+        self._run = run
+        self._started = self._written = time.monotonic()
+        self._first_fraction: float | None = None
+        self.last: Progress | None = None
+        self._written_stage: str | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Note where the run stands; write it down if it is time."""
+        self._context.check_stop()
+        self.last = progress
+        if self._first_fraction is None:
+            self._first_fraction = progress.fraction
+        now = time.monotonic()
+        pause = max(LEAST_BETWEEN_S, (now - self._started) * SHARE_OF_RUN)
+        if now - self._written < pause and progress.stage == self._written_stage:
+            return
+        self._written, self._written_stage = now, progress.stage
+        self._write(progress)
+
+    @property
+    def seconds(self) -> float:
+        """Since this attempt began to compute."""
+        return time.monotonic() - self._started
+
+    def eta_s(self, progress: Progress) -> float | None:
+        """Seconds left, if the rest goes as fast as this attempt went so far."""
+        done = progress.fraction - (self._first_fraction or 0.0)
+        if done <= 0:
+            return None
+        return self.seconds * (1 - progress.fraction) / done
+
+    def _write(self, progress: Progress) -> None:
+        eta_s = self.eta_s(progress)
+        payload = {
+            "stage": progress.stage,
+            "step": progress.step,
+            "total_steps": progress.total_steps,
+            "fraction": round(progress.fraction, 4),
+            "eta_s": None if eta_s is None else round(eta_s, 1),
+            "metrics": {name: round(value, 6) for name, value in progress.metrics.items()},
+        }
+        with self._context.database.write() as session:
+            jobs.record(
+                session,
+                self._run,
+                "progress",
+                payload,
+                progress=progress.fraction,
+                eta_s=eta_s,
+                stage=progress.stage,
+            )

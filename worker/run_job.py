@@ -1,0 +1,148 @@
+"""One job process: `python -m worker.run_job JOB_ID HOLDER`.
+
+Claims the job, keeps its lease alive, does the work, records the outcome. Whatever it still holds
+when it dies, its supervisor or the sweep gives back.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from pool.database import jobs
+from pool.database.session import Database
+from pool.domain import JobKind, JobRun, JobStatus
+from pool.errors import LeaseLost, PoolError
+from pool.queue import JobQueue, make_celery
+from pool.settings import Settings
+from pool.storage.store import open_store
+from worker.context import Canceled, JobContext
+from worker.jobs import build, inspect
+
+log = logging.getLogger(__name__)
+
+LOOK_AT_PARENT_EVERY_S = 1.0
+LEASE_RENEWALS = 5  # per lease, so that four may fail
+MOST_INSPECTIONS = 200  # in one process; then a fresh one takes over
+ORPHANED, GAVE_UP = 3, 4
+
+Handler = Callable[[JobContext, JobRun], None]
+HANDLERS: Mapping[JobKind, Handler] = {
+    JobKind.INSPECT: inspect.inspect_model,
+    JobKind.BUILD: build.build_meta_learner,
+}
+
+
+def main() -> int:
+    """Run the job named on the command line; the process's exit code."""
+    job_id, holder = sys.argv[1:]
+    settings = Settings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    database = Database(settings.database, send=JobQueue(make_celery(settings)).send)
+    context = JobContext(settings=settings, database=database, store=open_store(settings))
+    signal.signal(signal.SIGTERM, lambda *_: context.stop.set())
+    with _alive(database, holder, lease_s=settings.lease_s):
+        done = 0
+        next_id: str | None = job_id
+        while next_id is not None and not context.stop.is_set():
+            run = _claim(context, next_id, holder)
+            if run is not None and not _run(context, run):
+                return GAVE_UP
+            done += 1
+            next_id = _next_inspection(context, run, done)
+    return 0
+
+
+def _claim(context: JobContext, job_id: str, holder: str) -> JobRun | None:
+    with context.database.write() as session:
+        return jobs.claim(session, job_id, holder=holder, lease_s=context.settings.lease_s)
+
+
+def _next_inspection(context: JobContext, run: JobRun | None, done: int) -> str | None:
+    """A further checkpoint that waits: one process inspects many, since starting one costs more."""
+    if run is None or run.kind is not JobKind.INSPECT or done >= MOST_INSPECTIONS:
+        return None
+    with context.database.read() as session:
+        return jobs.next_queued(session, JobKind.INSPECT)
+
+
+def _run(context: JobContext, run: JobRun) -> bool:
+    """Do one job; False when its outcome is left to the supervisor (a new attempt)."""
+    log.info("job %s (%s) attempt %d", run.job_id, run.kind, run.attempt)
+    try:
+        HANDLERS[run.kind](context, run)
+    except LeaseLost:
+        log.warning("job %s is held by another run by now; stopping", run.job_id)
+    except Canceled:
+        return _canceled(context, run)
+    except (PoolError, SQLAlchemyError, OSError) as error:
+        # Store, database or disk failed: nobody's fault here, worth another attempt.
+        log.warning("job %s: %s", run.job_id, type(error).__name__)
+        return False
+    except Exception as error:  # noqa: BLE001  # the process's last line of defence
+        _failed(context, run, error)
+    return True
+
+
+def _canceled(context: JobContext, run: JobRun) -> bool:
+    """Record a cancellation; a stop that nobody asked for (shutdown) is left to a new attempt."""
+    with context.database.write() as session:
+        if not jobs.cancel_requested(session, run.holder):
+            return False
+        jobs.finish(session, run, JobStatus.CANCELED)
+    return True
+
+
+def _failed(context: JobContext, run: JobRun, error: Exception) -> None:
+    """Record a defect. Its message stays out of the log: it may quote what a client sent."""
+    log.error(
+        "job %s: unexpected %s\n%s",
+        run.job_id,
+        type(error).__name__,
+        "".join(traceback.format_tb(error.__traceback__)),
+    )
+    why = f"The job broke down ({type(error).__name__}); the operator's log has the place."
+    with context.database.write() as session:
+        if run.kind is JobKind.INSPECT:
+            inspect.give_up(session, run.subject_id, why)
+        jobs.finish(session, run, JobStatus.FAILED, error_code="internal-error", error=why)
+
+
+@contextmanager
+def _alive(database: Database, holder: str, *, lease_s: float) -> Iterator[None]:
+    """Renew the lease while the job runs, and end this process when its supervisor is gone."""
+    done = threading.Event()
+    parent = os.getppid()
+
+    def keep_alive() -> None:
+        renewed_at = time.monotonic()
+        while not done.wait(min(LOOK_AT_PARENT_EVERY_S, lease_s / LEASE_RENEWALS)):
+            if os.getppid() != parent:
+                os._exit(ORPHANED)
+            if time.monotonic() - renewed_at < lease_s / LEASE_RENEWALS:
+                continue
+            try:
+                with database.write() as session:
+                    jobs.renew(session, holder, lease_s=lease_s)
+                renewed_at = time.monotonic()
+            except SQLAlchemyError as error:
+                log.warning("cannot renew the lease: %s", type(error).__name__)
+
+    thread = threading.Thread(target=keep_alive, name="keep-alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

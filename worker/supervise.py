@@ -1,0 +1,105 @@
+"""Run one job in a child process: start it, watch it, stop it when asked, pick up after it."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from pool.database import jobs
+from pool.database.session import Database
+from pool.database.tables import JobRow
+from pool.domain import JobStatus, new_id
+from pool.settings import Settings
+from pool.usecases.sweep import abandon_job
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOK_EVERY_S = 0.25
+ASK_EVERY_S = 1.0
+
+
+def supervise(settings: Settings, database: Database, job_id: str) -> None:
+    """Run a queued job to its end, whatever that end is; return at once if it is not queued.
+
+    The child claims the job under the name given here, so that this process can see what the
+    child held when it died, and give it back.
+    """
+    if not _is_queued(database, job_id):
+        return
+    holder = new_id("run")
+    child = subprocess.Popen(  # noqa: S603  # our own module, with ids we made
+        [sys.executable, "-m", "worker.run_job", job_id, holder],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _watch(child, settings, database, holder)
+    finally:
+        _stop(child, grace_s=settings.cancel_grace_s)
+        _give_back(settings, database, holder, exit_code=child.returncode)
+
+
+def _is_queued(database: Database, job_id: str) -> bool:
+    with database.read() as session:
+        status = session.scalar(select(JobRow.status).where(JobRow.id == job_id))
+    return status == JobStatus.QUEUED
+
+
+def _watch(
+    child: subprocess.Popen[bytes], settings: Settings, database: Database, holder: str
+) -> None:
+    """Wait for the child's end, for somebody's wish to cancel its job, or for the worker's death.
+
+    Celery's main process may be killed without this one: nobody would stop the job then.
+    """
+    asked_at = time.monotonic()
+    worker = os.getppid()
+    while child.poll() is None and os.getppid() == worker:
+        time.sleep(LOOK_EVERY_S)
+        if time.monotonic() - asked_at < ASK_EVERY_S:
+            continue
+        asked_at = time.monotonic()
+        if _cancel_requested(database, holder):
+            log.info("stopping a canceled job", extra={"holder": holder})
+            _stop(child, grace_s=settings.cancel_grace_s)
+
+
+def _cancel_requested(database: Database, holder: str) -> bool:
+    try:
+        with database.read() as session:
+            return jobs.cancel_requested(session, holder)
+    except SQLAlchemyError as error:
+        # A database that is away for a moment must not end a build of hours.
+        log.warning("cannot look for cancellation: %s", type(error).__name__)
+        return False
+
+
+def _stop(child: subprocess.Popen[bytes], *, grace_s: float) -> None:
+    """Ask, wait, kill."""
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(timeout=grace_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _give_back(
+    settings: Settings, database: Database, holder: str, *, exit_code: int | None
+) -> None:
+    """Decide about jobs that the child still held when it ended; normally there are none."""
+    with database.write() as session:
+        for job in jobs.held_by(session, holder):
+            log.warning("job %s: its process ended with code %s", job.id, exit_code)
+            abandon_job(
+                session, job, max_attempts=settings.max_attempts, why="The job's process died"
+            )
