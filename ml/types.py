@@ -35,7 +35,8 @@ class Teacher:
     def logits(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Answer images in [0, 1] of any size and of 1 or 3 channels; differentiable."""
         fitted = fit_images(images, size=self.image_size, channels=self.channels)
-        return self.module(normalize(fitted, self.mean, self.std))
+        logits: Tensor = self.module(normalize(fitted, self.mean, self.std))
+        return logits
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from torchvision import models
-
 from ml.backbones.base import Backbone, initialize
 from ml.backbones.conv4 import build_conv4
 from ml.backbones.from_torchvision import build_mobilenet_v3_small, build_torchvision_resnet
@@ -55,15 +53,15 @@ BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
         ),
         "torchvision_resnet18": BackboneSpec(
             summary="torchvision's ResNet-18, 7x7 stem and max-pool",
-            builder=partial(build_torchvision_resnet, network=models.resnet18),
+            builder=partial(build_torchvision_resnet, network="resnet18"),
         ),
         "torchvision_resnet34": BackboneSpec(
             summary="torchvision's ResNet-34, 7x7 stem and max-pool",
-            builder=partial(build_torchvision_resnet, network=models.resnet34),
+            builder=partial(build_torchvision_resnet, network="resnet34"),
         ),
         "torchvision_resnet50": BackboneSpec(
             summary="torchvision's ResNet-50, 7x7 stem and max-pool",
-            builder=partial(build_torchvision_resnet, network=models.resnet50),
+            builder=partial(build_torchvision_resnet, network="resnet50"),
         ),
         "mobilenet_v3_small": BackboneSpec(
             summary="torchvision's MobileNetV3-Small",

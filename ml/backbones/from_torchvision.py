@@ -1,12 +1,18 @@
-"""torchvision's own networks, cut before their last linear layer; never with downloaded weights."""
+"""torchvision's own networks, cut before their last linear layer; never with downloaded weights.
 
-from collections.abc import Callable
+torchvision is imported where it is used: it pulls in torch's compiler, which would triple the
+start-up time of every job and of the API for pools that hold none of these networks.
+"""
+
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torchvision import models
 
 from ml.backbones.base import Backbone
 from ml.shapes import Float
+
+if TYPE_CHECKING:
+    from torchvision import models
 
 
 class MobileNetEncoder(nn.Module):
@@ -16,7 +22,7 @@ class MobileNetEncoder(nn.Module):
     where it does nothing, and a meta-learner draws randomness from its own generator alone.
     """
 
-    def __init__(self, network: models.MobileNetV3) -> None:
+    def __init__(self, network: "models.MobileNetV3") -> None:
         super().__init__()
         self.features = network.features
         self.hidden = network.classifier[0]
@@ -28,11 +34,13 @@ class MobileNetEncoder(nn.Module):
 
 
 def build_torchvision_resnet(
-    *, n_classes: int, channels: int, image_size: int, network: Callable[..., models.ResNet]
+    *, n_classes: int, channels: int, image_size: int, network: str
 ) -> Backbone:
     """A ResNet for photographs: 7x7 stem of stride 2 and max-pool (He et al. 2016)."""
+    from torchvision import models
+
     del image_size
-    encoder = network(weights=None)
+    encoder = getattr(models, network)(weights=None)
     feature_dim = encoder.fc.in_features
     encoder.fc = nn.Identity()
     encoder.conv1 = with_input_channels(encoder.conv1, channels)
@@ -41,6 +49,8 @@ def build_torchvision_resnet(
 
 def build_mobilenet_v3_small(*, n_classes: int, channels: int, image_size: int) -> Backbone:
     """MobileNetV3-Small (Howard et al. 2019)."""
+    from torchvision import models
+
     del image_size
     network = models.mobilenet_v3_small(weights=None)
     stem = network.features[0]

@@ -24,6 +24,9 @@ from ml.errors import CheckpointMismatch, NoBatchNorm
 ALIAS = re.compile(r"(?P<front>(?:.*\.)?[0-9]+\.)trunk\.(?P<place>[01])")
 ALIAS_OF = {"0": "C", "1": "BN"}
 MAX_EXTRAS_NAMED = 5
+MAX_SURPLUS = 4
+"""How many times more layers than the backbone's are worth looking up by name: a copy or two, not
+the hundred thousand names of a hostile file."""
 ENCODER = "encoder."
 
 
@@ -114,6 +117,8 @@ def match_by_name(
     Raises:
         CheckpointMismatch: if the names fit but shapes do not, or if layers are left over.
     """
+    if len(found) > MAX_SURPLUS * len(expected):
+        return None
     for renaming in renamings(expected, found, manifest):
         targets = list(renaming.paths.values())
         if sorted(targets) != sorted(layer.path for layer in expected):

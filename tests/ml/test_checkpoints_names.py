@@ -89,8 +89,14 @@ def trunk_resnet(depths, between, *, stem=(3, 1)):
     return network
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", TIMM)
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        *((name, 3) for name in TIMM),
+        ("torchvision_resnet18", 1),
+        ("mobilenet_v3_small", 1),
+    ],
+)
 def test_timm_checkpoints_predict_as_timm_does(name, channels, randomize, rng):
     original = randomize(
         timm.create_model(TIMM[name], pretrained=False, num_classes=5, in_chans=channels)
@@ -101,8 +107,14 @@ def test_timm_checkpoints_predict_as_timm_does(name, channels, randomize, rng):
     torch.testing.assert_close(logits, original(images).detach(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("prefix", ["", "model.", "net.backbone.encoder."])
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        *((name, "") for name in TORCHVISION),
+        ("torchvision_resnet18", "model."),
+        ("mobilenet_v3_small", "net.backbone.encoder."),
+    ],
+)
 def test_torchvision_checkpoints_predict_as_torchvision_does(name, prefix, randomize, rng):
     original = randomize(TORCHVISION[name](weights=None, num_classes=5))
     images = torch.randn(2, 3, 64, 64, generator=rng)

@@ -177,7 +177,7 @@ def test_long_lists_are_cut_around_the_first_difference():
 
 
 def test_a_hostile_name_stays_on_its_line_and_is_cut(randomize):
-    foreign = conv4_state(randomize) | {"x" * 5000 + "9" * 5000 + "\n\x1b[31m": torch.zeros(3)}
+    foreign = conv4_state(randomize) | {"\n\x1b[31m" + "x" * 5000 + "9" * 5000: torch.zeros(3)}
     with pytest.raises(CheckpointMismatch) as refusal:
         fit(foreign, manifest(), order=list(foreign), order_is_known=True)
     assert max(map(len, str(refusal.value).splitlines())) < 500
@@ -204,6 +204,14 @@ def test_grey_mobilenets_are_told_from_depthwise_convolutions():
     state = build("mobilenet_v3_small", n_classes=5, channels=1, image_size=32).state_dict()
     with pytest.raises(CheckpointMismatch, match="images of 1 channels, the manifest says 3"):
         fit(state, manifest("mobilenet_v3_small"), order=list(state), order_is_known=True)
+
+
+def test_an_extra_convolution_is_not_taken_for_a_stem_of_other_channels(randomize):
+    foreign = with_paths(conv4_state(randomize), SEQUENTIAL)
+    foreign["extra.weight"] = torch.zeros(32, 1, 3, 3)
+    with pytest.raises(CheckpointMismatch) as refusal:
+        fit(foreign, manifest(), order=list(foreign), order_is_known=True)
+    assert "first convolution takes" not in str(refusal.value)
 
 
 def test_a_head_without_bias_is_not_given_zeros(randomize):

@@ -86,13 +86,23 @@ def test_conv4_names_its_tensors_as_the_real_pool_does(shared_directory):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("image_size", [16, 17, 32, 84, 224])
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_answers_every_size_and_number_of_channels(name, image_size, channels):
-    backbone = on_meta(name, n_classes=11, channels=channels, image_size=image_size)
-    images = torch.zeros(2, channels, image_size, image_size, device="meta")
-    assert backbone.features(images).shape == (2, backbone.feature_dim)
-    assert backbone(images).shape == (2, 11)
+@pytest.mark.parametrize("name", ["conv4", "conv4_64"])
+def test_conv4_answers_every_size_and_number_of_channels(name, channels):
+    for image_size in (16, 33, 84, 224):
+        backbone = on_meta(name, n_classes=11, channels=channels, image_size=image_size)
+        images = torch.zeros(2, channels, image_size, image_size, device="meta")
+        assert backbone.features(images).shape == (2, backbone.feature_dim)
+        assert backbone(images).shape == (2, 11)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", [name for name in BACKBONES if not name.startswith("conv4")])
+def test_pooling_backbones_answer_every_size_with_the_same_weights(name, channels):
+    backbone = on_meta(name, n_classes=11, channels=channels, image_size=224)
+    for image_size in (16, 33, 84, 224):
+        images = torch.zeros(2, channels, image_size, image_size, device="meta")
+        assert backbone.features(images).shape == (2, backbone.feature_dim)
+        assert backbone(images).shape == (2, 11)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -157,7 +167,7 @@ def test_resnet12_computes_the_formula_of_its_paper(randomize, rng):
     torch.testing.assert_close(ours.features(images), features)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", sorted(set(BACKBONES) - {"torchvision_resnet34"}))
 def test_vmap_over_stacked_weights_equals_one_network_at_a_time(name, randomize, rng):
     networks = [randomize(build(name, n_classes=3, channels=3, image_size=16)) for _ in range(2)]
     images = torch.randn(2, 3, 16, 16, generator=rng)
