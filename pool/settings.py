@@ -14,7 +14,10 @@ class Settings(BaseSettings):
     """The environment's `MODELPOOL_*` variables; the defaults are the embedded deployment's."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MODELPOOL_", ignored_types=(cached_property,), env_ignore_empty=True
+        env_prefix="MODELPOOL_",
+        ignored_types=(cached_property,),
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # a refusal to start is logged, and inputs hold secrets
     )
 
     environment: Literal["embedded", "production"] = "embedded"

@@ -20,6 +20,7 @@ from pool.usecases.sweep import abandon_job
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
+JOB_COMMAND = (sys.executable, "-m", "worker.run_job")
 LOOK_EVERY_S = 0.25
 ASK_EVERY_S = 1.0
 
@@ -34,7 +35,7 @@ def supervise(settings: Settings, database: Database, job_id: str) -> None:
         return
     holder = new_id("run")
     child = subprocess.Popen(  # noqa: S603  # our own module, with ids we made
-        [sys.executable, "-m", "worker.run_job", job_id, holder],
+        [*JOB_COMMAND, job_id, holder],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         start_new_session=True,

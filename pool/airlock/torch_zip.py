@@ -114,7 +114,7 @@ def _place(
     sizes = check_shape(name, shape, limits)
     strides = check_strides(name, sizes, record.strides)
     offset = record.offset
-    if type(offset) is not int or not 0 <= offset <= n_stored:
+    if type(offset) is not int or offset < 0:
         raise refused("tensor-out-of-bounds", name=name)
     start = entry.start + offset * dtype.itemsize
     tensor = StoredTensor(name=name, dtype=dtype, shape=sizes, strides=strides, start=start)

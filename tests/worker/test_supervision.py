@@ -1,0 +1,198 @@
+"""Jobs in real child processes: once each, killed, resumed, canceled."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from factories import QUICK_FREE, build_now, order_build
+from sqlalchemy import update
+
+from pool.database import jobs, repository
+from pool.database.tables import BuildRow, JobEventRow, JobRow
+from pool.domain import JobStatus, utc_now
+from pool.settings import Settings
+from pool.storage.store import build_state_key
+from pool.usecases.build import cancel_build
+from pool.usecases.sweep import sweep
+from worker.context import JobContext
+from worker.supervise import supervise
+
+MakeModels = Callable[[int], list[str]]
+ROOT = Path(__file__).resolve().parents[2]
+LONG_FREE = QUICK_FREE | {"outer_steps": 100_000, "save_every": 2}
+PATIENCE_S = 120
+
+
+@pytest.fixture(autouse=True)
+def _children_see_this_deployment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELPOOL_VAR", str(settings.var_dir))
+    monkeypatch.setenv("MODELPOOL_THREADS", "1")
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Poll a condition; a test that waits in vain fails with what it waited for."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.05)
+
+
+@contextmanager
+def supervised(context: JobContext, job_id: str) -> Iterator[threading.Thread]:
+    thread = threading.Thread(
+        target=supervise, args=(context.settings, context.database, job_id), daemon=True
+    )
+    thread.start()
+    yield thread
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+def job_children() -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "worker.run_job" in child.cmdline()
+    ]
+
+
+def saved_state(context: JobContext, build: BuildRow) -> bool:
+    return build_state_key(build.id) in set(context.store.keys("builds/"))
+
+
+def sha_of_result(context: JobContext, build: BuildRow) -> str:
+    done = build_now(context.database, build.id)
+    assert done.job.status == JobStatus.SUCCEEDED, done.job.error
+    with context.database.read() as session:
+        row = repository.find_meta_learner(
+            session, done.organisation_id, done.meta_learner_id or ""
+        )
+        return row.sha256
+
+
+def test_a_build_killed_after_a_checkpoint_resumes_to_the_same_bits(
+    context: JobContext, ready_models: MakeModels
+) -> None:
+    ready_models(2)
+    config = QUICK_FREE | {"outer_steps": 12}
+    undisturbed = order_build(context.database, config, seed=3)
+    supervise(context.settings, context.database, undisturbed.job_id)
+
+    killed = order_build(context.database, config, seed=3)
+    with supervised(context, killed.job_id):
+        wait_until(lambda: saved_state(context, killed), "a saved state")
+        for child in job_children():
+            child.send_signal(signal.SIGKILL)
+    assert build_now(context.database, killed.id).job.status == JobStatus.QUEUED
+    supervise(context.settings, context.database, killed.job_id)
+
+    with context.database.read() as session:
+        messages = [
+            event.payload["message"]
+            for event in jobs.events_after(session, killed.job_id, 0, limit=999)
+            if event.kind == "log"
+        ]
+    assert any("last saved state" in message for message in messages)
+    assert sha_of_result(context, killed) == sha_of_result(context, undisturbed)
+
+
+def test_two_deliveries_of_one_message_run_the_job_once(
+    context: JobContext, ready_models: MakeModels
+) -> None:
+    ready_models(2)
+    build = order_build(context.database)
+    with supervised(context, build.job_id), supervised(context, build.job_id):
+        pass
+    supervise(context.settings, context.database, build.job_id)
+    done = build_now(context.database, build.id)
+    assert (done.job.status, done.job.attempt) == (JobStatus.SUCCEEDED, 1)
+    with context.database.read() as session:
+        ended = session.query(JobEventRow).filter_by(job_id=build.job_id, kind="status").count()
+    assert ended == 1
+
+
+def test_canceling_a_running_build_ends_it_within_five_seconds_and_frees_its_process(
+    context: JobContext, ready_models: MakeModels
+) -> None:
+    ready_models(2)
+    build = order_build(context.database, LONG_FREE)
+    with supervised(context, build.job_id) as thread:
+        wait_until(lambda: build_now(context.database, build.id).job.progress > 0, "progress")
+        started = time.monotonic()
+        with context.database.write() as session:
+            cancel_build(session, build.organisation_id, build.id)
+        thread.join(PATIENCE_S)
+        took = time.monotonic() - started
+    job = build_now(context.database, build.id).job
+    assert (job.status, job.holder) == (JobStatus.CANCELED, None)
+    assert took < 5.5  # the product's promise, and a quarter second of looking
+    assert not job_children()
+
+
+def test_a_child_that_will_not_stop_is_killed_and_its_job_still_ends_canceled(
+    context: JobContext, ready_models: MakeModels
+) -> None:
+    ready_models(2)
+    build = order_build(context.database, LONG_FREE)
+    with supervised(context, build.job_id):
+        wait_until(lambda: build_now(context.database, build.id).job.progress > 0, "progress")
+        for child in job_children():
+            child.suspend()
+        with context.database.write() as session:
+            cancel_build(session, build.organisation_id, build.id)
+    assert build_now(context.database, build.id).job.status == JobStatus.CANCELED
+    assert not job_children()
+
+
+def test_a_job_whose_worker_is_killed_ends_its_process_and_is_requeued_by_the_sweep(
+    context: JobContext, ready_models: MakeModels
+) -> None:
+    ready_models(2)
+    build = order_build(context.database, LONG_FREE)
+    code = (
+        "from worker.main import settings, database; from worker.supervise import supervise; "
+        f"supervise(settings, database(), {build.job_id!r})"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    wait_until(lambda: build_now(context.database, build.id).job.progress > 0, "progress")
+    orphans = psutil.Process(worker.pid).children(recursive=True)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    _, alive = psutil.wait_procs(orphans, timeout=PATIENCE_S)
+    assert not alive
+    assert build_now(context.database, build.id).job.status == JobStatus.RUNNING
+
+    with context.database.write() as session:  # time passes
+        session.execute(update(JobRow).values(lease_until=utc_now()))
+    with context.database.write() as session:
+        assert sweep(session, resend_after_s=60, max_attempts=5).expired == 1
+    assert build_now(context.database, build.id).job.status == JobStatus.QUEUED
+
+
+def test_a_job_that_kills_its_process_again_and_again_fails_with_the_reason(
+    context: JobContext, ready_models: MakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready_models(2)
+    build = order_build(context.database)
+    stand_in = ROOT / "tests" / "worker" / "dies_after_claiming.py"
+    monkeypatch.setattr("worker.supervise.JOB_COMMAND", (sys.executable, str(stand_in)))
+    for _ in range(context.settings.max_attempts):
+        with context.database.write() as session:
+            session.execute(update(JobRow).values(not_before=None))
+        supervise(context.settings, context.database, build.job_id)
+    job = build_now(context.database, build.id).job
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "process-died")
+    assert "5 times" in (job.error or "")
+
+
+def test_the_process_that_celery_runs_never_imports_torch() -> None:
+    code = "import sys, worker.main; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
