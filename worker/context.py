@@ -16,6 +16,10 @@ class Canceled(Exception):
     """Somebody asked this job to stop."""
 
 
+class TryAgain(Exception):
+    """This machine failed, not the job: another attempt may succeed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
     """The surroundings of one job process."""

@@ -23,7 +23,7 @@ from pool.errors import LeaseLost, PoolError
 from pool.queue import JobQueue, make_celery
 from pool.settings import Settings
 from pool.storage.store import open_store
-from worker.context import Canceled, JobContext
+from worker.context import Canceled, JobContext, TryAgain
 from worker.jobs import build, inspect
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def _run(context: JobContext, run: JobRun) -> bool:
         log.warning("job %s is held by another run by now; stopping", run.job_id)
     except Canceled:
         return _canceled(context, run)
-    except (PoolError, SQLAlchemyError, OSError) as error:
+    except (TryAgain, PoolError, SQLAlchemyError, OSError) as error:
         # Store, database or disk failed: nobody's fault here, worth another attempt.
         log.warning("job %s: %s", run.job_id, type(error).__name__)
         return False

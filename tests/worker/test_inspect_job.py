@@ -10,10 +10,11 @@ from factories import claim_next, model_now, small_checkpoint, small_manifest, u
 from safetensors.torch import load_file
 
 from ml import checkpoints
+from pool.airlock import Refused
 from pool.domain import JobKind, JobStatus, ModelStatus
 from pool.storage.store import model_key, quarantine_key
 from pool.usecases.withdraw import withdraw_model
-from worker.context import JobContext
+from worker.context import JobContext, TryAgain
 from worker.jobs import inspect
 from worker.teachers import file_sha256, manifest_of
 
@@ -169,3 +170,18 @@ def test_a_finished_inspection_is_recorded_on_its_job(context: JobContext) -> No
     with context.database.read() as session:
         job = session.query(JobRow).filter_by(subject_id=model.id).one()
     assert (job.status, job.holder, job.progress) == (JobStatus.SUCCEEDED, None, 1.0)
+
+
+def test_a_fault_of_the_airlock_itself_leaves_the_model_for_another_attempt(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = upload(context.database, context.store, small_checkpoint(), small_manifest())
+
+    def fail(*_: object, **__: object) -> None:
+        raise Refused(code="airlock-fault", reason="no room", recipe="tell the operator")
+
+    monkeypatch.setattr(inspect, "convert_in_sandbox", fail)
+    with pytest.raises(TryAgain):
+        run_inspection(context)
+    assert model_now(context.database, model.id).status == ModelStatus.INSPECTING
+    assert stored_keys(context) == {quarantine_key(model.id)}

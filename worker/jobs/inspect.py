@@ -15,10 +15,11 @@ from pool.database.tables import ModelRow
 from pool.domain import JobRun, JobStatus
 from pool.storage.store import model_key, quarantine_key
 from pool.usecases.inspect import accept_model, begin_inspection, reject_model
-from worker.context import JobContext
+from worker.context import JobContext, TryAgain
 from worker.teachers import file_sha256, manifest_of
 
 NOISE_SEED = 0
+AIRLOCK_FAULT = "airlock-fault"  # the airlock itself failed: a full disk, say
 ADVICE: dict[type[MlError], str] = {
     CheckpointMismatch: "Upload the state dict of the backbone that the manifest names, or name "
     "the backbone that the state dict belongs to.",
@@ -114,6 +115,8 @@ def examine(context: JobContext, model: ModelRow, workspace: Path) -> Accepted |
         canonical = workspace / "canonical.safetensors"
         _fit(converted, canonical, model)
     except Refused as refusal:
+        if refusal.code == AIRLOCK_FAULT:
+            raise TryAgain(refusal.reason) from refusal
         return Rejected(code=refusal.code, reason=refusal.reason, recipe=refusal.recipe)
     except MlError as error:
         advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), "")

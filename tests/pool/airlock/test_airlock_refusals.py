@@ -1,5 +1,6 @@
 """Every hostile file is refused by its own code, without its pickle being executed."""
 
+import os
 import resource
 from pathlib import Path
 
@@ -54,8 +55,6 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_the_command_never_runs
 
 
 def test_a_link_a_pipe_and_a_folder_are_refused(tmp_path: Path) -> None:
-    import os
-
     real, link, pipe = tmp_path / "real", tmp_path / "link", tmp_path / "pipe"
     real.write_bytes(forge.valid_zip())
     link.symlink_to(real)
