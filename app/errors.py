@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from pool import errors
@@ -79,14 +80,16 @@ def responses(*refusals: type[PoolError]) -> dict[int | str, dict[str, Any]]:
     for refusal in (*always, *refusals):
         by_status.setdefault(STATUS[refusal], []).append(title_of(refusal))
     return {
-        int(status): {
-            "description": "; ".join(dict.fromkeys(titles)),
-            "content": {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-            },
-        }
+        int(status): problem_content("; ".join(dict.fromkeys(titles)))
         for status, titles in by_status.items()
     }
+
+
+def problem_content(description: str) -> dict[str, Any]:
+    """The OpenAPI entry of an answer that is a problem document."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {"application/problem+json": {"schema": schema}}
+    return {"description": description, "content": content}
 
 
 def install(app: FastAPI) -> None:
@@ -94,7 +97,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PoolError, _pool_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(DataError, _unstorable)
 
 
 def problem_response(
@@ -159,16 +162,26 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        code, title = code_of(errors.TooLarge), title_of(errors.TooLarge)
+    else:
+        code, title = status.phrase.lower().replace(" ", "-"), status.phrase
     return problem_response(
         request,
         status=status,
-        code=status.phrase.lower().replace(" ", "-"),
-        title=status.phrase,
+        code=code,
+        title=title,
         detail=str(error.detail),
     )
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def _unstorable(request: Request, _: Exception) -> JSONResponse:
+    """A value that no column holds, such as text with a NUL; what it was is not echoed."""
+    refusal = InvalidInput("A value cannot be stored; leave out control characters.", part="body")
+    return await _pool_error(request, refusal)
+
+
+async def unexpected(request: Request, error: Exception) -> JSONResponse:
     """Log where it broke, but not the message: it may quote what the client sent."""
     log.error(
         "unexpected %s\n%s",

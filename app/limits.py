@@ -7,7 +7,10 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import unexpected
 
 log = logging.getLogger("modelpool.access")
 
@@ -43,6 +46,10 @@ class RequestId:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001  # else the web server would log its message
+            answer = await unexpected(Request(scope), error)
+            if not status:
+                await answer(scope, receive, send_with_id)
         finally:
             route = scope.get("route")
             log.info(

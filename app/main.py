@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse
 from app import errors, limits
 from app.errors import Problem
 from app.inference import Inference
+from app.manifest import ManifestIn
 from app.routes import builds, health, keys, meta_learners, models, pools, predictions, problems
 from pool.database.session import Database
 from pool.queue import JobQueue, make_celery
@@ -72,10 +73,11 @@ def _describe(app: FastAPI) -> None:
     def openapi() -> dict[str, object]:
         schema = generate()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        model = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        for name, definition in model.pop("$defs", {}).items():
-            schemas.setdefault(name, definition)
-        schemas.setdefault("Problem", model)
+        for kind in (Problem, ManifestIn):  # named by routes, returned or taken by none
+            model = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+            for name, definition in model.pop("$defs", {}).items():
+                schemas.setdefault(name, definition)
+            schemas.setdefault(kind.__name__, model)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         return schema

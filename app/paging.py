@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query
@@ -38,7 +38,8 @@ def decode_cursor(cursor: str | None) -> Position | None:
         created_at = datetime.fromisoformat(moment)
         if created_at.tzinfo is None or not isinstance(record_id, str):
             raise ValueError(cursor)
-    except (ValueError, TypeError, binascii.Error) as error:
+        created_at = created_at.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
         raise InvalidInput(
             "This is no cursor of this list; leave it out to start at the newest record.",
             part="query/cursor",

@@ -1,1 +1,1 @@
-"""Data-free meta-learning from a pool of frozen classifiers; needs torch, torchvision, safetensors."""
+"""Data-free meta-learning from a pool of frozen classifiers, as a library of its own."""

@@ -22,10 +22,11 @@ from ml.prototypes import class_means, prototype_logits
 from ml.shapes import Float, Int
 from ml.types import fit_images
 
-__all__ = ["UnusableSupport", "decode_image", "load_meta_learner", "predict"]
+__all__ = ["MetaLearner", "UnusableSupport", "decode_image", "load_meta_learner", "predict"]
 
 CHUNK = 256  # images per forward pass: bounds memory for 5000 support images
 TUNING_BATCH = 128  # images per SGD step of a fine-tuned head
+PRIOR_IMAGES = 32  # trained statistics weigh as much as so many support images when blended
 
 
 class UnusableSupport(MlError):
@@ -35,8 +36,8 @@ class UnusableSupport(MlError):
 def predict(
     meta_learner: MetaLearner,
     support_images: Float[Tensor, "s c h w"],
-    support_labels: Int[Tensor, " s"],
-    query_images: Float[Tensor, "q c h w"],
+    support_labels: Int[Tensor, " labels"],
+    query_images: Float[Tensor, "q c2 h2 w2"],
     *,
     n_way: int,
 ) -> Float[Tensor, "q n"]:
@@ -188,7 +189,8 @@ def serving_module(meta_learner: MetaLearner, support: Tensor) -> Backbone:
     """A private module whose BatchNorm layers normalise as the adaptation asks.
 
     "support" measures their statistics on the support set, as a plain average over batches that
-    each hold a fair share of every part of it; so queries do not see each other.
+    each hold a fair share of every part of it; "blended" averages them with the trained ones,
+    S : PRIOR_IMAGES, since few images say little. With neither do queries see each other.
     """
     module = meta_learner.module()
     kind = meta_learner.adaptation.batch_statistics
@@ -201,7 +203,16 @@ def serving_module(meta_learner: MetaLearner, support: Tensor) -> Backbone:
     with measuring(module):
         for rows in order.tensor_split(n_chunks):
             module.encoder(support[rows])
+    if kind == "blended":
+        blend_statistics(module, meta_learner, len(support) / (len(support) + PRIOR_IMAGES))
     return module
+
+
+def blend_statistics(module: nn.Module, trained: MetaLearner, share: float) -> None:
+    """Move a private module's BatchNorm statistics towards the trained ones."""
+    for name, buffer in module.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.lerp_(trained.tensors[name], 1.0 - share)
 
 
 @contextmanager

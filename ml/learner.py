@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +20,7 @@ from ml.errors import CheckpointMismatch, InvalidConfig
 FORMAT = "modelpool.meta-learner.1"
 
 AdaptationKind = Literal["centroid", "prototype_fine_tune", "fine_tune"]
-BatchStatistics = Literal["support", "transductive", "running"]
+BatchStatistics = Literal["blended", "support", "transductive", "running"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +36,16 @@ class Adaptation:
     """SGD steps of the two fine-tuning kinds; 10 as published."""
     lr: float = 0.01
     """Their step size; 0.01 as published."""
-    temperature: float = 0.1
+    temperature: float = 0.25
     """Distances (of unit features) or logits are divided by it; smaller is more confident."""
-    batch_statistics: BatchStatistics = "support"
-    """What BatchNorm normalises by: the support set, whatever batch it sees, or training's."""
+    batch_statistics: BatchStatistics = "blended"
+    """What BatchNorm normalises by: the support set's statistics, training's, a blend of the two,
+    or those of whatever batch it sees."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("centroid", "prototype_fine_tune", "fine_tune"):
+        if self.kind not in get_args(AdaptationKind):
             raise InvalidConfig(f"unknown adaptation {self.kind!r}")
-        if self.batch_statistics not in ("support", "transductive", "running"):
+        if self.batch_statistics not in get_args(BatchStatistics):
             raise InvalidConfig(f"unknown batch_statistics {self.batch_statistics!r}")
         if self.steps < 0 or self.lr <= 0 or self.temperature <= 0:
             raise InvalidConfig("adaptation needs steps >= 0, lr > 0 and temperature > 0")
@@ -131,7 +132,7 @@ def load_meta_learner(path: Path, device: torch.device | None = None) -> MetaLea
         described["mean"], described["std"] = tuple(described["mean"]), tuple(described["std"])
         described["adaptation"] = Adaptation(**described["adaptation"])
         meta_learner = MetaLearner(**described, tensors=tensors)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, InvalidConfig) as error:
         raise CheckpointMismatch("the meta-learner's file cannot be read") from error
     meta_learner.module()
     return meta_learner

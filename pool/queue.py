@@ -16,6 +16,8 @@ SWEEP = "modelpool.sweep"
 QUEUES = {JobKind.INSPECT: "inspect", JobKind.BUILD: "gpu"}
 SWEEP_QUEUE = QUEUES[JobKind.INSPECT]
 DAY_S = 24 * 3600
+ONE_TRY = {"max_retries": 0}
+"""To connect: the request that sends the message waits, and the sweep tries again."""
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -69,7 +71,9 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
     if scheme == "filesystem":
         messages = settings.var_dir / "messages"
         control = messages / "control"
-        control.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # One by one: mkdir gives its mode to the last directory only.
+        for directory in (settings.var_dir, messages, control):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         return {
             "data_folder_in": str(messages),
             "data_folder_out": str(messages),
@@ -79,9 +83,10 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
     if scheme in ("redis", "rediss"):
         # The job's lease in SQL decides about redelivery, so Redis need not: a day is never.
         return {
+            **ONE_TRY,
             "visibility_timeout": DAY_S,
             "socket_connect_timeout": 3,
             "socket_timeout": 30,
             "socket_keepalive": True,
         }
-    return {}
+    return dict(ONE_TRY)

@@ -167,7 +167,7 @@ async def follow_build(
     build_id: Annotated[str, Depends(known_build)],
     database: DatabaseDep,
     caller: BuildReader,
-    last_event_id: Annotated[int, Header(ge=0)] = 0,
+    last_event_id: Annotated[int, Header(ge=0, lt=2**31)] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """The build's story as server-sent events, from `Last-Event-ID` on, until it is over."""
     seen = last_event_id

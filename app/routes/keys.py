@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Self
 
 from fastapi import APIRouter
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
 from app.deps import KeyAdmin, SessionDep
@@ -13,7 +13,7 @@ from app.errors import responses
 from pool import errors
 from pool.database import repository
 from pool.database.tables import ApiKeyRow
-from pool.domain import Scope
+from pool.domain import Scope, utc_now
 from pool.usecases.keys import create_key, revoke_key
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
@@ -26,9 +26,16 @@ class KeyIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
     scopes: Annotated[list[Scope], Field(min_length=1)]
     expires_at: AwareDatetime | None = None
+
+    @field_validator("expires_at")
+    @classmethod
+    def _expires_later(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment <= utc_now():
+            raise ValueError("this moment has passed")
+        return moment
 
 
 class KeyOut(BaseModel):

@@ -1,6 +1,7 @@
 """Pool models: upload, list, look at, withdraw."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,13 +9,13 @@ from http import HTTPStatus
 from typing import Annotated, Any, BinaryIO, Self
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.config import JsonDict
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from app.deps import DatabaseDep, ModelReader, ModelWriter, SessionDep, StoreDep
 from app.errors import responses
+from app.manifest import EXAMPLE, Normalization, parse_manifest
 from app.multipart import multipart_form
 from app.paging import Cursor, Limit, decode_cursor, encode_cursor
 from pool import errors
@@ -29,84 +30,6 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 MANIFEST_BYTES = 256 * 1024
 HASH_BYTES = 1024 * 1024
-EXAMPLE: JsonDict = {
-    "name": "ward-3-chest-xray",
-    "backbone": "conv4",
-    "class_names": ["normal", "effusion", "nodule"],
-    "image_size": 32,
-    "channels": 1,
-    "normalization": {"mean": [0.5], "std": [0.25]},
-    "pool": "default",
-    "domain": "radiology",
-}
-
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-
-
-class Normalization(BaseModel):
-    """What training subtracted and divided by, per channel, of images in [0, 1]."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    mean: list[Annotated[float, Field(ge=-10, le=10)]] = Field(min_length=1, max_length=3)
-    std: list[Annotated[float, Field(gt=0, le=10)]] = Field(min_length=1, max_length=3)
-
-
-class ManifestIn(BaseModel):
-    """What an uploader says about a checkpoint."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
-
-    name: Name
-    backbone: Annotated[str, Field(min_length=1, max_length=60)]
-    class_names: Annotated[list[Name], Field(min_length=2, max_length=10_000)] | None = None
-    n_classes: int | None = Field(default=None, ge=2, le=10_000)
-    image_size: int = Field(ge=16, le=224, description="Side length in pixels.")
-    channels: int = Field(default=3, description="1 (grey) or 3 (RGB).")
-    normalization: Normalization
-    pool: Annotated[str, Field(min_length=1, max_length=100)] = "default"
-    domain: Annotated[str, Field(max_length=100)] | None = None
-    description: Annotated[str, Field(max_length=5000)] | None = None
-    training_data_note: Annotated[str, Field(max_length=5000)] | None = None
-    dp_epsilon: float | None = Field(
-        default=None, gt=0, description="Self-declared epsilon of DP training."
-    )
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
-
-    @model_validator(mode="after")
-    def _parts_agree(self) -> Self:
-        if self.channels not in (1, 3):
-            raise ValueError("channels must be 1 or 3")
-        for field in ("mean", "std"):
-            if len(getattr(self.normalization, field)) != self.channels:
-                raise ValueError(f"normalization.{field} needs one number per channel")
-        if self.class_names is None and self.n_classes is None:
-            raise ValueError("name the outputs in class_names, or give n_classes")
-        if self.class_names is not None:
-            if len(set(self.class_names)) != len(self.class_names):
-                raise ValueError("class_names repeat a name")
-            if self.n_classes not in (None, len(self.class_names)):
-                raise ValueError("n_classes is not the length of class_names")
-        return self
-
-    def to_domain(self) -> Manifest:
-        """The manifest in the pool's own terms; unnamed classes are named by model and number."""
-        named = self.class_names
-        return Manifest(
-            name=self.name,
-            backbone=self.backbone,
-            class_names=tuple(named or (f"{self.name} #{i}" for i in range(self.n_classes or 0))),
-            image_size=self.image_size,
-            channels=self.channels,
-            mean=tuple(self.normalization.mean),
-            std=tuple(self.normalization.std),
-            pool=self.pool,
-            domain=self.domain,
-            description=self.description,
-            training_data_note=self.training_data_note,
-            dp_epsilon=self.dp_epsilon,
-            sha256=self.sha256,
-        )
 
 
 class ModelOut(BaseModel):
@@ -183,23 +106,6 @@ async def read_checkpoint_form(request: Request, _: ModelWriter) -> AsyncIterato
         yield CheckpointForm(parse_manifest(manifest), checkpoint.file, size, sha256)
 
 
-def parse_manifest(text: str) -> Manifest:
-    """The manifest part.
-
-    Raises:
-        InvalidInput: the first thing that is wrong with it, by field.
-    """
-    try:
-        return ManifestIn.model_validate_json(text).to_domain()
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_context=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise InvalidInput(
-            f"{where + ': ' if where else ''}{first['msg']}.",
-            part=f"manifest.{where}" if where else "manifest",
-        ) from error
-
-
 def _measure(stream: BinaryIO) -> tuple[int, str]:
     digest = hashlib.sha256()
     size = 0
@@ -232,6 +138,7 @@ MULTIPART = {
                         },
                     },
                 },
+                "example": {"checkpoint": "(bytes)", "manifest": json.dumps(EXAMPLE)},
                 "encoding": {"manifest": {"contentType": "application/json"}},
             }
         },

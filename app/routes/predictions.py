@@ -88,7 +88,7 @@ async def read_few_shot_form(request: Request, _: Predictor) -> AsyncIterator[Fe
         request,
         max_files=MAX_SUPPORT + MAX_QUERIES,
         max_fields=MAX_SUPPORT + MAX_QUERIES,
-        max_field_bytes=4 * MAX_LABEL_CHARS,
+        max_field_bytes=64 * 1024,
         in_memory=True,
     ) as form:
         checked = FewShotForm(
@@ -178,6 +178,11 @@ MULTIPART = {
                         },
                         "query": _file_list("The images to label"),
                     },
+                },
+                "example": {
+                    "support": ["(bytes)", "(bytes)"],
+                    "labels": ["normal", "effusion"],
+                    "query": ["(bytes)"],
                 },
                 "encoding": {"labels": {"style": "form", "explode": True}},
             }

@@ -45,15 +45,18 @@ def list_pools(session: Session, organisation_id: str) -> Sequence[PoolRow]:
     ).all()
 
 
-def find_model(session: Session, organisation_id: str, model_id: str) -> ModelRow:
-    """One pool model.
+def find_model(
+    session: Session, organisation_id: str, model_id: str, *, lock: bool = False
+) -> ModelRow:
+    """One pool model; locked, nobody else changes it before this transaction ends.
 
     Raises:
         ModelNotFound: the organisation has none of this id.
     """
-    row = session.scalar(
-        select(ModelRow).where(ModelRow.organisation_id == organisation_id, ModelRow.id == model_id)
+    query = select(ModelRow).where(
+        ModelRow.organisation_id == organisation_id, ModelRow.id == model_id
     )
+    row = session.scalar(query.with_for_update(of=ModelRow) if lock else query)
     if row is None:
         raise ModelNotFound("There is no model of this id; GET /v1/models lists yours.")
     return row
@@ -71,11 +74,15 @@ def find_live_model_by_bytes(session: Session, pool_id: str, sha256: str) -> Mod
 
 
 def ready_models(session: Session, pool_id: str) -> Sequence[ModelRow]:
-    """What a build over the pool would use, in a fixed order."""
+    """What a build over the pool would use, in a fixed order.
+
+    Locked against withdrawal: whoever withdraws one of them waits, then finds the build.
+    """
     return session.scalars(
         select(ModelRow)
         .where(ModelRow.pool_id == pool_id, ModelRow.status == ModelStatus.READY)
         .order_by(ModelRow.created_at, ModelRow.id)
+        .with_for_update(read=True, of=ModelRow)
     ).all()
 
 

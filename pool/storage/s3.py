@@ -25,6 +25,7 @@ class S3Store:
 
     def __init__(self, settings: Settings, *, bucket: str) -> None:
         self._bucket = bucket
+        self._bucket_is_there = False
         self._client = Minio(
             settings.s3_endpoint,
             access_key=settings.s3_access_key.get_secret_value(),
@@ -45,11 +46,13 @@ class S3Store:
 
     def fetch(self, key: str, path: Path) -> None:
         """Copy an object into a file."""
+        self._ensure_bucket()
         with _as_pool_errors(key):
             self._client.fget_object(self._bucket, key, str(path))
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
+        self._ensure_bucket()
         try:
             with _as_pool_errors(key):
                 self._client.remove_object(self._bucket, key)
@@ -58,6 +61,7 @@ class S3Store:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with `prefix`."""
+        self._ensure_bucket()
         with _as_pool_errors(prefix):
             for found in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
                 if found.object_name is not None:
@@ -65,18 +69,24 @@ class S3Store:
 
     def ping(self) -> None:
         """Return if the store answers."""
-        self._ensure_bucket()
+        with _as_pool_errors(self._bucket):
+            self._client.bucket_exists(self._bucket)
 
     def _ensure_bucket(self) -> None:
+        if self._bucket_is_there:
+            return
         with _as_pool_errors(self._bucket):
-            if self._client.bucket_exists(self._bucket):
-                return
-            try:
-                self._client.make_bucket(self._bucket)
-            except S3Error as error:
-                # Another process made it between the question and the act.
-                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                    raise
+            if not self._client.bucket_exists(self._bucket):
+                self._make_bucket()
+        self._bucket_is_there = True
+
+    def _make_bucket(self) -> None:
+        try:
+            self._client.make_bucket(self._bucket)
+        except S3Error as error:
+            # Another process made it between the question and the act.
+            if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
 
 
 @contextmanager

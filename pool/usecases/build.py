@@ -61,7 +61,9 @@ def _choose_models(
         models = repository.ready_models(session, pool.id)
     else:
         wanted = dict.fromkeys(model_ids)
-        models = [repository.find_model(session, organisation_id, each) for each in wanted]
+        models = [
+            repository.find_model(session, organisation_id, each, lock=True) for each in wanted
+        ]
         unusable = [
             f"{model.id} is {model.status}"
             if model.pool_id == pool.id

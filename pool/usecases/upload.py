@@ -43,13 +43,7 @@ def receive_model(
         PoolNotFound, EmptyCheckpoint, ChecksumMismatch, ManifestConflict, StorageFull,
         StorageUnavailable: nothing was kept.
     """
-    if size == 0:
-        raise EmptyCheckpoint("The checkpoint part has no bytes; attach the file itself.")
-    if manifest.sha256 is not None and manifest.sha256.lower() != sha256:
-        raise ChecksumMismatch(
-            f"The manifest's sha256 is {manifest.sha256}, the bytes received have {sha256}. "
-            "Send the file again, or correct the manifest."
-        )
+    _check_bytes(manifest, size=size, sha256=sha256)
     with database.read() as session:
         pool = repository.find_pool(session, organisation_id, manifest.pool)
         known = repository.find_live_model_by_bytes(session, pool.id, sha256)
@@ -75,6 +69,16 @@ def receive_model(
         _delete_quietly(store, key)
         raise
     return model, True
+
+
+def _check_bytes(manifest: Manifest, *, size: int, sha256: str) -> None:
+    if size == 0:
+        raise EmptyCheckpoint("The checkpoint part has no bytes; attach the file itself.")
+    if manifest.sha256 is not None and manifest.sha256.lower() != sha256:
+        raise ChecksumMismatch(
+            f"The manifest's sha256 is {manifest.sha256}, the bytes received have {sha256}. "
+            "Send the file again, or correct the manifest."
+        )
 
 
 def _delete_quietly(store: ObjectStore, key: str) -> None:

@@ -20,7 +20,7 @@ def withdraw_model(
         ModelNotFound: no such model.
         ModelInUse: it is not there any more (rejected or withdrawn).
     """
-    model = repository.find_model(session, organisation_id, model_id)
+    model = repository.find_model(session, organisation_id, model_id, lock=True)
     if model.status not in LIVE_MODELS:
         raise ModelInUse(f"The model is {model.status}; its bytes are gone already.")
     for build in repository.unfinished_builds_over(session, model.id):

@@ -86,8 +86,8 @@ def test_everything_is_still_there_after_a_restart_and_nothing_of_it_is_readable
     server.kill()
     server.start()
     assert {model["id"] for model in server.get("/v1/models")["items"]} == set(ids)
-    objects = server.var / "objects"
-    assert objects.stat().st_mode & 0o077 == 0
+    for directory in (server.var / "objects", server.var / "messages", server.var / "work"):
+        assert directory.stat().st_mode & 0o077 == 0, directory
     with sqlite3.connect(server.var / "modelpool.db") as database:
         dumped = "\n".join(database.iterdump())
     assert server.key not in dumped

@@ -1,0 +1,52 @@
+import pytest
+
+from ml import progress
+
+
+class Clock:
+    """A clock that only moves when told."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress.time, "perf_counter", clock)
+    return clock
+
+
+def test_the_fraction_is_the_share_of_time_once_each_kind_was_seen(clock):
+    meter = progress.WorkMeter({"a": 2, "b": 2}, {"a": 1.0, "b": 1.0})
+    for kind, cost_s in (("a", 1), ("a", 1), ("b", 9)):
+        clock.now_s += cost_s
+        fraction = meter.lap(kind)
+    assert fraction == pytest.approx(11 / 20)
+    clock.now_s += 9
+    assert meter.lap("b") == pytest.approx(1.0)
+
+
+def test_a_kind_not_seen_yet_is_weighed_by_its_prior(clock):
+    meter = progress.WorkMeter({"a": 1, "b": 3}, {"a": 1.0, "b": 5.0})
+    clock.now_s += 2.0
+    assert meter.lap("a") == pytest.approx(1 / 16)
+
+
+def test_the_fraction_never_falls(clock):
+    meter = progress.WorkMeter({"a": 4, "b": 1}, {"a": 1.0, "b": 0.1})
+    fractions = []
+    for kind, cost_s in (("a", 1), ("a", 1), ("b", 100), ("a", 1), ("a", 1)):
+        clock.now_s += cost_s
+        fractions.append(meter.lap(kind))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0)
+
+
+def test_a_resumed_run_starts_at_what_was_done(clock):
+    meter = progress.WorkMeter({"a": 4}, {"a": 1.0})
+    meter.skip("a", 2)
+    clock.now_s += 5.0
+    assert meter.lap("a") == pytest.approx(3 / 4)
