@@ -21,7 +21,7 @@ up: migrate ## Run the server: API, workers, schedule
 	@honcho start
 
 test: $(VENV)/.dev ## Run all tests
-	@python -m pytest
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	ruff format --check .

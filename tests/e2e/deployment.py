@@ -102,6 +102,8 @@ class Deployment:
             except psutil.NoSuchProcess:
                 continue
         psutil.wait_procs(doomed, timeout=PATIENCE_S)
+        if self._honcho is not None:
+            self._honcho.wait()
         self._honcho = None
 
     def log(self) -> str:

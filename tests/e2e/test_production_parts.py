@@ -41,8 +41,15 @@ def s3_endpoint(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("broker", "port"),
-    [("redis://127.0.0.1:6379/11", 6379), ("amqp://guest:guest@127.0.0.1:5672//", 5672)],
-    ids=["redis", "rabbitmq"],
+    [
+        pytest.param("redis://127.0.0.1:6379/11", 6379, id="redis"),
+        pytest.param(
+            "amqp://guest:guest@127.0.0.1:5672//",
+            5672,
+            id="rabbitmq",
+            marks=pytest.mark.xdist_group("rabbitmq"),  # its queues are there once
+        ),
+    ],
 )
 def test_the_main_job_runs_on_production_parts(
     broker: str,

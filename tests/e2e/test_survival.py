@@ -13,7 +13,7 @@ def test_a_build_survives_the_death_of_its_process_and_then_of_the_whole_server(
     server = deploy(lease_s="3", sweep_every_s="1")
     server.start()
     fill_pool(server, 2)
-    build_id = order_build(server, outer_steps=150, save_every=2)
+    build_id = order_build(server, outer_steps=80, save_every=10, memory_tasks=4)
 
     def progress() -> float:
         value: float = server.get(f"/v1/builds/{build_id}")["progress"]

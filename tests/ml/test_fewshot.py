@@ -213,3 +213,19 @@ def test_confidence_grows_as_the_temperature_falls():
     )
     assert torch.equal(warm.argmax(dim=1), cold.argmax(dim=1))
     assert (cold.max(dim=1).values > warm.max(dim=1).values).all()
+
+
+def test_the_centroid_answer_is_the_softmax_of_cosine_distances_to_centred_class_means():
+    (support, labels), (queries, _) = task(3, 4), task(3, 5, seed=1)
+    meta_learner = untrained(batch_statistics="running", temperature=0.5)
+    encoder = meta_learner.module().encoder
+    support_SD, query_QD = (encoder((images - 0.5) / 0.5) for images in (support, queries))
+    centre = torch.stack([support_SD[labels == c].mean(0) for c in range(3)]).mean(0)
+    support_SD, query_QD = (
+        (rows - centre) / (rows - centre).norm(dim=1, keepdim=True)
+        for rows in (support_SD, query_QD)
+    )
+    means = torch.stack([support_SD[labels == c].mean(0) for c in range(3)])
+    expected = (-(torch.cdist(query_QD, means) ** 2) / 2 / 0.5).softmax(dim=1)
+    answer = predict(meta_learner, support, labels, queries, n_way=3)
+    torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-4)

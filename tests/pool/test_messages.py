@@ -147,6 +147,7 @@ def test_a_lost_message_is_sent_again_by_the_sweep(settings: Settings, database:
     with_broker.dispose()
 
 
+@pytest.mark.xdist_group("rabbitmq")  # its queues are there once
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/9", "amqp://guest:guest@127.0.0.1:5672//"])
 def test_a_message_reaches_a_real_broker(tmp_path: Path, url: str) -> None:
     settings = Settings(var=tmp_path / "var", broker_url=url)
