@@ -4,7 +4,6 @@ Covered: images and labels of a request live in this process's memory for the re
 Not covered: what the operating system swaps out.
 """
 
-import os
 import tempfile
 import threading
 import time
@@ -43,8 +42,7 @@ class Inference:
         self._loaded: OrderedDict[str, fewshot.MetaLearner] = OrderedDict()
         self._lock = threading.Lock()
         self._turn = threading.BoundedSemaphore(settings.concurrent_predictions)
-        cores = settings.threads or os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // settings.concurrent_predictions))
+        torch.set_num_threads(settings.threads)
 
     def predict(
         self,

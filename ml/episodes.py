@@ -6,13 +6,9 @@ Dims: I images, S support images, Q query images, N ways, C channels, H height, 
 import torch
 from torch import Tensor
 
-from ml.errors import MlError
+from ml.errors import TooFewImages
 from ml.shapes import Float, Int
 from ml.types import Episode
-
-
-class TooFewImages(MlError):
-    """A class has fewer images than an episode needs."""
 
 
 def draw_rows(n_rows: int, n_drawn: int, rng: torch.Generator) -> Int[Tensor, " n"]:

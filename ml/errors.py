@@ -38,3 +38,11 @@ class UnusablePool(MlError):
 
 class InvalidConfig(MlError):
     """The algorithm's configuration is not usable."""
+
+
+class UnusableSupport(MlError):
+    """The support set does not describe a task that this meta-learner can adapt to."""
+
+
+class TooFewImages(MlError):
+    """There are fewer classes, or fewer images of a class, than an episode needs."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ml.backbones import Backbone
 from ml.canvas import Canvas
-from ml.errors import MlError
+from ml.errors import UnusableSupport
 from ml.functional import Params, adapt, apply, batch_normalised, inner_step, leaves
 from ml.images import decode_image
 from ml.learner import Adaptation, MetaLearner, load_meta_learner
@@ -27,10 +27,6 @@ __all__ = ["MetaLearner", "UnusableSupport", "decode_image", "load_meta_learner"
 CHUNK = 256  # images per forward pass: bounds memory for 5000 support images
 TUNING_BATCH = 128  # images per SGD step of a fine-tuned head
 PRIOR_IMAGES = 32  # trained statistics weigh as much as so many support images when blended
-
-
-class UnusableSupport(MlError):
-    """The support set does not describe a task that this meta-learner can adapt to."""
 
 
 def predict(

@@ -66,7 +66,7 @@ class TaskMemory:
             device: where the images lie.
         """
         self._keys = keys
-        self._capacity = capacity
+        self.capacity = capacity
         self._rows_per_task = n_way * images_per_class
         self._images_per_class = images_per_class
         self._images = torch.zeros((capacity * self._rows_per_task, *image_shape), device=device)
@@ -83,7 +83,7 @@ class TaskMemory:
             self.tasks[slot] = task
         else:
             self.tasks.append(task)
-        self._next = (slot + 1) % self._capacity
+        self._next = (slot + 1) % self.capacity
         self.refresh(slot, images)
 
     def refresh(self, slot: int, images: Float[Tensor, "b c s s"]) -> None:

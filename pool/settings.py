@@ -57,8 +57,8 @@ class Settings(BaseSettings):
 
     device: str = "auto"
     """Where builds run: `auto` (CUDA when present), `cpu`, `cuda`, `cuda:1`."""
-    threads: int = Field(default=0, ge=0)
-    """CPU threads of a job; 0 means as many as the machine has."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of a job, and of the API's predictions; more help only large backbones."""
     lease_s: float = Field(default=30.0, gt=0)
     """How long a running job stays claimed without a sign of life."""
     sweep_every_s: float = Field(default=10.0, gt=0)

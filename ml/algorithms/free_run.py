@@ -22,6 +22,7 @@ from ml.memory import TaskMemory, key_classes
 from ml.progress import WorkMeter
 from ml.types import Teacher, TrainingState
 
+MAX_MEMORY_BYTES = 2 << 30  # of recovered images: 256 tasks at 84 pixels; fewer above
 LEARNER_BETAS = (0.9, 0.999)  # Adam's own; the published code leaves them alone
 WARM_UP, MAIN, REFRESH = "warm-up", "recover, align, replay", "refresh memory"
 
@@ -58,6 +59,13 @@ def new_student(config: FreeConfig, canvas: Canvas, rng: torch.Generator) -> Bac
     )
     initialize(student, rng)
     return student
+
+
+def memory_capacity(config: FreeConfig, canvas: Canvas) -> int:
+    """Tasks to remember: as many as the config says, unless their images are too large for that."""
+    numbers = config.n_way * config.images_per_class * canvas.channels * canvas.image_size**2
+    fitting = MAX_MEMORY_BYTES // (4 * numbers)
+    return max(1, min(config.memory_tasks, fitting))
 
 
 def begin(
@@ -101,7 +109,7 @@ def begin(
         ),
         memory=TaskMemory(
             key_classes(usable, private=config.classes_are_private),
-            capacity=config.memory_tasks,
+            capacity=memory_capacity(config, canvas),
             n_way=config.n_way,
             images_per_class=config.images_per_class,
             image_shape=(canvas.channels, canvas.image_size, canvas.image_size),
@@ -203,7 +211,7 @@ def work_meter(run: Run) -> WorkMeter:
     planned = {
         WARM_UP: config.warm_up_steps,
         MAIN: config.outer_steps - config.warm_up_steps,
-        REFRESH: sum(_remembered_at(config, step) for step in boundaries),
+        REFRESH: sum(_remembered_at(run, step) for step in boundaries),
     }
     return WorkMeter(planned, priors)
 
@@ -214,10 +222,10 @@ def skip_done(run: Run, meter: WorkMeter) -> None:
     meter.skip(WARM_UP, min(run.step, config.warm_up_steps))
     meter.skip(MAIN, max(run.step - config.warm_up_steps, 0))
     earlier = range(config.save_every, run.step, config.save_every)
-    meter.skip(REFRESH, sum(_remembered_at(config, step) for step in earlier))
+    meter.skip(REFRESH, sum(_remembered_at(run, step) for step in earlier))
 
 
-def _remembered_at(config: FreeConfig, step: int) -> int:
+def _remembered_at(run: Run, step: int) -> int:
     """Tasks in memory after so many steps."""
-    kept = config.tasks_per_step if config.memory == "all" else 1
-    return min(max(step - config.warm_up_steps, 0) * kept, config.memory_tasks)
+    kept = run.config.tasks_per_step if run.config.memory == "all" else 1
+    return min(max(step - run.config.warm_up_steps, 0) * kept, run.memory.capacity)

@@ -6,7 +6,8 @@ from toy_pool import seeded, stripes
 
 from ml import fewshot
 from ml.backbones import build, initialize
-from ml.fewshot import UnusableSupport, predict
+from ml.errors import UnusableSupport
+from ml.fewshot import predict
 from ml.learner import PUBLISHED, Adaptation, MetaLearner
 
 KINDS = ("centroid", "prototype_fine_tune", "fine_tune")

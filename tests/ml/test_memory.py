@@ -2,8 +2,8 @@ import pytest
 import torch
 from toy_pool import CPU, seeded, toy_teachers
 
-from ml.episodes import TooFewImages, sample_episode
-from ml.errors import UnusablePool
+from ml.episodes import sample_episode
+from ml.errors import TooFewImages, UnusablePool
 from ml.memory import RememberedTask, TaskMemory, key_classes
 
 SHAPE = (1, 2, 2)

@@ -51,8 +51,7 @@ def _train(
     context: JobContext, run: JobRun, build: BuildRow, workspace: Path, progress: ProgressLog
 ) -> MetaLearner:
     device = choose_device(context.settings.device)
-    if context.settings.threads:
-        torch.set_num_threads(context.settings.threads)
+    torch.set_num_threads(context.settings.threads)
     _say(context, run, f"Loading {len(build.snapshot)} teachers.")
     teachers = load_teachers(build.snapshot, context.store, workspace)
     algorithm = ALGORITHMS[build.algorithm]

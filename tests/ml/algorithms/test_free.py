@@ -9,6 +9,8 @@ from toy_pool import CPU, seeded, stripes, toy_teacher, toy_teachers
 from ml.algorithms import ALGORITHMS
 from ml.algorithms.free import PRESETS, FreeConfig, configure, train
 from ml.algorithms.free_config import CHOICES
+from ml.algorithms.free_run import memory_capacity
+from ml.canvas import Canvas
 from ml.errors import InvalidConfig, NoBatchNorm, UnusablePool
 from ml.evaluation import evaluate
 from ml.fewshot import predict
@@ -295,3 +297,13 @@ def test_every_field_says_what_it_is():
     for field in fields(FreeConfig):
         described = source.split(f"\n    {field.name}: ", 1)[1].split("\n")[1]
         assert described.strip().startswith('"""')
+
+
+def test_large_images_shorten_the_memory_and_small_ones_do_not():
+    def capacity(side):
+        canvas = Canvas(image_size=side, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
+        return memory_capacity(FreeConfig(), canvas)
+
+    assert capacity(32) == 256
+    assert 1 < capacity(224) < 40
+    assert capacity(224) * 100 * 3 * 224**2 * 4 <= 2 << 30
