@@ -19,6 +19,9 @@ def main() -> int:
         server.stop(earlier)
         print(f"The demo's server at {earlier.url} is stopped. Its state stays in {server.VAR}.")
         return 0
+    if options.exit and server.forget():
+        print("The demo's server of an earlier run has ended already. Run again for the demo.")
+        return 0
     # Imported late: torch takes seconds, and whoever stops the server need not wait for it.
     from demo.journey import make_plan, run
 

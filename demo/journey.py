@@ -120,12 +120,14 @@ def tell_how_to_go_on(
 ) -> None:
     """Address, key, and a request to paste."""
     support, query = save_images(slides, draw, server.VAR / "images", n_query=CURL_QUERIES)
+    step = len(draw.query_rows) // CURL_QUERIES
+    shown = ", ".join(slides.names(draw.query_rows[::step][:CURL_QUERIES]))
     command = curl_command(
         up.url, learner["id"], key_file=server.KEY_FILE, support=support, query=query
     )
     story.say(
         f"\nThe server stays up at {up.url} (API description: {up.url}/docs).\n"
         f"Its key is in {server.KEY_FILE}. `make demo EXIT=1` stops it.\n"
-        f"A few-shot request to paste, from this directory:\n\n{command}",
+        f"A one-shot request to paste, from this directory; its queries show {shown}:\n\n{command}",
         indent=0,
     )

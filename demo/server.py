@@ -48,6 +48,14 @@ def running() -> Server | None:
     return server if _is_ours(server.pid) else None
 
 
+def forget() -> bool:
+    """Drop the record of an earlier server that is gone; whether there was one."""
+    if not RECORD_FILE.exists():
+        return False
+    RECORD_FILE.unlink()
+    return True
+
+
 def start(port: int | None) -> Server:
     """Start the demo's server, or find it up and healthy.
 

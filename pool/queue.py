@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import KombuError
 
+from pool import file_broker
 from pool.domain import JobKind
 from pool.settings import Settings
 
@@ -22,6 +23,7 @@ ONE_TRY = {"max_retries": 0}
 
 def make_celery(settings: Settings) -> Celery:
     """A Celery application for this deployment's broker; results are kept in SQL, not in it."""
+    file_broker.register()
     celery = Celery("modelpool", broker=settings.broker)
     celery.conf.update(
         task_ignore_result=True,
