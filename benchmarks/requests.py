@@ -65,14 +65,15 @@ def measured(api: psutil.Process, act: Callable[[], None], *, repeats: int) -> d
         started = time.perf_counter()
         act()
         seconds.append(time.perf_counter() - started)
-    spread = statistics.stdev(seconds) if repeats > 1 else math.nan
-    return {
+    figures = {
         "n": repeats,
         "seconds": statistics.mean(seconds),
-        "half_width_95": 1.96 * spread / math.sqrt(repeats),
         "resident_before_mib": before,
         "peak_growth_mib": peak_mib(api) - before,
     }
+    if repeats > 1:
+        figures["half_width_95"] = 1.96 * statistics.stdev(seconds) / math.sqrt(repeats)
+    return figures
 
 
 def peak_mib(process: psutil.Process) -> float:
