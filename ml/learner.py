@@ -99,6 +99,7 @@ class MetaLearner:
 def save_meta_learner(path: Path, meta_learner: MetaLearner) -> None:
     """Write a meta-learner as safetensors; everything but the tensors is JSON in the metadata."""
     described: dict[str, Any] = {
+        "format": FORMAT,
         "backbone": meta_learner.backbone,
         "n_way": meta_learner.n_way,
         "image_size": meta_learner.image_size,
@@ -108,7 +109,9 @@ def save_meta_learner(path: Path, meta_learner: MetaLearner) -> None:
         "adaptation": asdict(meta_learner.adaptation),
     }
     tensors = {n: t.detach().cpu().contiguous() for n, t in meta_learner.tensors.items()}
-    save_file(tensors, path, metadata={"format": FORMAT, "meta_learner": json.dumps(described)})
+    # One entry only: safetensors writes several in random order, and equal meta-learners should be
+    # equal files.
+    save_file(tensors, path, metadata={"meta_learner": json.dumps(described)})
 
 
 def load_meta_learner(path: Path, device: torch.device | None = None) -> MetaLearner:
@@ -126,9 +129,9 @@ def load_meta_learner(path: Path, device: torch.device | None = None) -> MetaLea
         with safe_open(path, framework="pt", device=str(device or "cpu")) as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata.get("format") != FORMAT:
+        described = json.loads(metadata.get("meta_learner", "{}"))
+        if described.pop("format", None) != FORMAT:
             raise CheckpointMismatch(f"this file is no {FORMAT}; build the meta-learner again")
-        described = json.loads(metadata["meta_learner"])
         described["mean"], described["std"] = tuple(described["mean"]), tuple(described["std"])
         described["adaptation"] = Adaptation(**described["adaptation"])
         meta_learner = MetaLearner(**described, tensors=tensors)

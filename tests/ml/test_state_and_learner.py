@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,3 +109,12 @@ def test_a_file_that_names_an_unknown_adaptation_is_refused(tmp_path):
 def test_an_impossible_adaptation_is_refused(wrong):
     with pytest.raises(InvalidConfig):
         Adaptation(**wrong)
+
+
+def test_equal_meta_learners_are_equal_files(tmp_path: Path) -> None:
+    files = set()
+    for number in range(8):
+        path = tmp_path / f"{number}.safetensors"
+        save_meta_learner(path, a_meta_learner())
+        files.add(path.read_bytes())
+    assert len(files) == 1
