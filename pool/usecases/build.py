@@ -47,11 +47,16 @@ def start_build(
         BuildModelRow(
             position=position, model_id=model.id, canonical_sha256=model.canonical_sha256 or ""
         )
-        for position, model in enumerate(models)
+        for position, model in enumerate(_in_order_of_content(models))
     ]
     session.add(build)
     session.flush()
     return build
+
+
+def _in_order_of_content(models: Sequence[ModelRow]) -> Sequence[ModelRow]:
+    """So that a seed and a set of models give one meta-learner, whoever uploaded first."""
+    return sorted(models, key=lambda model: (model.canonical_sha256 or "", model.id))
 
 
 def _choose_models(

@@ -46,29 +46,29 @@ def snapshot_of(database: Database, build_id: str) -> list[tuple[int, str, str]]
         return [(row.position, row.model_id, row.canonical_sha256) for row in rows]
 
 
-def test_a_build_takes_the_pools_ready_models_oldest_first(
+def test_a_build_takes_the_pools_ready_models_in_an_order_of_content_not_of_arrival(
     database: Database, add_model: AddModel, order: Order
 ) -> None:
     now = utc_now()
-    newer = add_model(created_at=now)
-    older = add_model(created_at=now - timedelta(hours=1))
+    newer = add_model(created_at=now, canonical_sha256="a" * 64)
+    older = add_model(created_at=now - timedelta(hours=1), canonical_sha256="b" * 64)
     for status in (ModelStatus.RECEIVED, ModelStatus.REJECTED, ModelStatus.WITHDRAWN):
         add_model(status)
     build = order()
     assert snapshot_of(database, build.id) == [
-        (0, older.id, older.canonical_sha256),
-        (1, newer.id, newer.canonical_sha256),
+        (0, newer.id, newer.canonical_sha256),
+        (1, older.id, older.canonical_sha256),
     ]
 
 
-def test_a_build_takes_the_models_named_in_that_order_each_once(
+def test_a_build_takes_the_models_named_each_once_in_the_same_order_of_content(
     database: Database, add_model: AddModel, order: Order
 ) -> None:
-    first, second, _unnamed = (add_model() for _ in range(3))
+    first, second, _unnamed = (add_model(canonical_sha256=digit * 64) for digit in "abc")
     build = order(model_ids=[second.id, first.id, second.id])
     assert [model_id for _, model_id, _ in snapshot_of(database, build.id)] == [
-        second.id,
         first.id,
+        second.id,
     ]
 
 

@@ -34,7 +34,7 @@ def test_a_build_delivers_a_loadable_meta_learner_with_its_lineage(
     assert done.meta_learner_id is not None
     with context.database.read() as session:
         learner = repository.find_meta_learner(session, done.organisation_id, done.meta_learner_id)
-        assert [each.model_id for each in learner.build.snapshot] == model_ids
+        assert sorted(each.model_id for each in learner.build.snapshot) == sorted(model_ids)
     path = tmp_path / "learner.safetensors"
     context.store.fetch(meta_learner_key(learner.id), path)
     assert file_sha256(path) == learner.sha256
