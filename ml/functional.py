@@ -8,7 +8,7 @@ Dims: T tasks, P parameters of a network, flattened.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,32 @@ def batch_normalised(module: Network) -> Network:
             layer.track_running_stats = False
             layer.running_mean = layer.running_var = layer.num_batches_tracked = None
     return module.requires_grad_(requires_grad=False)
+
+
+class ComposedBatchNorm(nn.Module):
+    """BatchNorm over the batch it sees, written out: (x - mean) / sqrt(var + eps) * weight + bias.
+
+    torch.func.vmap of torch's own BatchNorm gives wrong second derivatives, without an error
+    (torch 2.15; tests/ml/test_functional.py shows it).
+    """
+
+    def __init__(self, like: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = like.weight, like.bias, like.eps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W), normalised per channel."""
+        variance, mean = torch.var_mean(images, dim=(0, 2, 3), correction=0, keepdim=True)
+        unit = (images - mean) * torch.rsqrt(variance + self.eps)
+        return unit * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+
+
+def norms_composed(module: Network) -> Network:
+    """Write out every BatchNorm of a network, in place, for second derivatives under vmap."""
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, nn.BatchNorm2d):
+            module.set_submodule(name, ComposedBatchNorm(layer))
+    return module
 
 
 def parameters_of(module: nn.Module, device: torch.device) -> Params:
@@ -129,49 +155,60 @@ def gradient_alignment(task_gradients: Sequence[Mapping[str, Tensor]]) -> float:
     return float(total) / (n_tasks * (n_tasks - 1))
 
 
+MetaOptimizerKind = Literal["persistent_adam", "fresh_adam", "sgd"]
+
+
 class MetaOptimizer:
-    """Adam over meta-parameters that no module owns; its moments can be saved and restored."""
+    """Descends in meta-parameters that no module owns; its moments can be saved and restored."""
 
     def __init__(
-        self, params: Mapping[str, Tensor], *, lr: float, betas: tuple[float, float], fresh: bool
+        self,
+        params: Mapping[str, Tensor],
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        kind: MetaOptimizerKind = "persistent_adam",
     ) -> None:
         """Take copies of params.
 
         Args:
             params: where to start.
             lr: step size.
-            betas: decay of the two moments.
-            fresh: whether each step forgets the moments of the one before, which makes it
-                lr * sign(gradient): what the published code does.
+            betas: decay of Adam's two moments.
+            kind: Adam; an Adam that forgets its moments at each step, which makes it
+                lr * sign(gradient), what the published code of FREE does; or plain SGD.
         """
         self.params = leaves(params)
-        self._lr, self._betas, self._fresh = lr, betas, fresh
-        self._adam = self._new_adam()
+        self._lr, self._betas, self._kind = lr, betas, kind
+        self._optimizer = self._new_optimizer()
 
-    def _new_adam(self) -> torch.optim.Adam:
-        return torch.optim.Adam(list(self.params.values()), lr=self._lr, betas=self._betas)
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        values = list(self.params.values())
+        if self._kind == "sgd":
+            return torch.optim.SGD(values, lr=self._lr)
+        return torch.optim.Adam(values, lr=self._lr, betas=self._betas)
 
     def step(self, slopes: Mapping[str, Tensor]) -> None:
         """Move the meta-parameters against a gradient, in place."""
-        if self._fresh:
-            self._adam = self._new_adam()
+        if self._kind == "fresh_adam":
+            self._optimizer = self._new_optimizer()
         for name, p in self.params.items():
             p.grad = slopes[name].detach()
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> Params:
         """Copies of the parameters and the optimiser's moments, by name."""
         tensors = {f"param/{name}": p.detach().cpu().clone() for name, p in self.params.items()}
         for name, p in self.params.items():
-            for key, value in self._adam.state.get(p, {}).items():
+            for key, value in self._optimizer.state.get(p, {}).items():
                 tensors[f"{key}/{name}"] = value.detach().cpu().clone()
         return tensors
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `state` gave; the next step is then the one it would have made."""
-        self._adam = self._new_adam()
+        self._optimizer = self._new_optimizer()
         for name, p in self.params.items():
             p.copy_(tensors[f"param/{name}"])
             moments = {
@@ -180,7 +217,7 @@ class MetaOptimizer:
                 if key.endswith(f"/{name}") and key.count("/") == 1 and not key.startswith("param/")
             }
             if moments:
-                self._adam.state[p] = {
+                self._optimizer.state[p] = {
                     key: value.clone() if key == "step" else value.to(p.device, copy=True)
                     for key, value in moments.items()
                 }

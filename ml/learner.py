@@ -4,7 +4,7 @@ Dims: C channels, S side length in pixels.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -94,6 +94,10 @@ class MetaLearner:
                 "the meta-learner's tensors do not fit its backbone"
             ) from error
         return module.eval().requires_grad_(requires_grad=False)
+
+
+Offer = Callable[[int, MetaLearner], None]
+"""Takes a run's step and the learner as it stands then, to look at or to choose among."""
 
 
 def save_meta_learner(path: Path, meta_learner: MetaLearner) -> None:

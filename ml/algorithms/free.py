@@ -8,6 +8,7 @@ docs/algorithms/free.md maps each equation to a function and lists every deviati
 Dims: T tasks of a step, B images, N ways, C channels, S side length.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from ml.algorithms.free_run import (
     Run,
     at_boundary,
     begin,
-    finish,
+    learner_of,
     restore,
     skip_done,
     state_of,
@@ -41,10 +42,16 @@ from ml.functional import (
 )
 from ml.inversion.objectives import augment
 from ml.inversion.recover import Recovery, draw_classes, recover_task, task_logits
-from ml.learner import MetaLearner
+from ml.inversion.stacked import recover_tasks
+from ml.learner import MetaLearner, Offer
 from ml.memory import RememberedTask
 from ml.progress import WorkMeter
-from ml.replay import maml_query_logits, prototypical_query_logits
+from ml.replay import (
+    maml_adapted,
+    maml_query_logits,
+    maml_query_logits_at_once,
+    prototypical_query_logits,
+)
 from ml.types import (
     Episode,
     Progress,
@@ -73,23 +80,40 @@ class TaskAtHand:
 # FIve: faster inversion by a meta-generator.
 
 
-def recover(run: Run, task: RememberedTask, *, warm_up: bool) -> Recovery:
-    """One task from one teacher; the disagreement with the learner counts after the warm-up."""
-    return recover_task(
-        run.teachers[task.teacher],
-        task.classes,
-        run.generator,
-        run.phi.params,
-        run.config.recovery,
-        student=None if warm_up else run.student_logits,
-        rng=run.rng,
-    )
+def recover(run: Run, tasks: Sequence[RememberedTask], *, warm_up: bool) -> list[Recovery]:
+    """Each task from its teacher; the disagreement with the learner counts after the warm-up."""
+    student = None if warm_up else run.student_logits
+    recovery = run.config.recovery
+    if run.batched:
+        return recover_tasks(
+            [run.teachers[task.teacher] for task in tasks],
+            [task.classes for task in tasks],
+            run.generator,
+            run.phi.params,
+            recovery,
+            student=student,
+            rng=run.rng,
+        )
+    return [
+        recover_task(
+            run.teachers[task.teacher],
+            task.classes,
+            run.generator,
+            run.phi.params,
+            recovery,
+            student=student,
+            rng=run.rng,
+        )
+        for task in tasks
+    ]
 
 
 def draw_tasks(run: Run) -> list[RememberedTask]:
     """Teachers independently and uniformly, with replacement, as published; then their classes."""
     n_tasks = run.config.tasks_per_step
     picks = torch.randint(len(run.teachers), (n_tasks,), generator=run.rng).tolist()
+    if run.config.aliased_teachers and len({teacher.backbone for teacher in run.teachers}) > 1:
+        picks = picks[-1:] * n_tasks
     return [
         RememberedTask(teacher=i, classes=draw_classes(run.teachers[i], run.config.n_way, run.rng))
         for i in picks
@@ -114,7 +138,13 @@ def remember(run: Run, tasks: Sequence[RememberedTask], recoveries: Sequence[Rec
 def distill(run: Run, params: Params, task: TaskAtHand) -> Tensor:
     """Distance of the learner's answers from the teacher's, in nats, over the task's first ways."""
     config = run.config
-    seen = augment(task.images, padding=config.crop_padding, flip=config.flip, rng=run.rng)
+    seen = augment(
+        task.images,
+        padding=config.crop_padding,
+        fill=config.crop_fill,
+        flip=config.flip,
+        rng=run.rng,
+    )
     with torch.no_grad():
         answers = task_logits(task.teacher, seen, task.classes)
     logits = apply(run.student, params, run.canvas.normalize(seen))[:, : len(task.classes)]
@@ -175,12 +205,26 @@ def measure_alignment(run: Run, tasks: Sequence[TaskAtHand]) -> float:
 # BelL (b): replay of tasks whose classes come from different teachers.
 
 
+def draw_episodes(run: Run) -> list[Episode]:
+    """Cross-task episodes for one outer step of replay."""
+    config = run.config
+    return [
+        run.memory.draw_episode(
+            n_way=config.replay_ways or config.n_way,
+            n_shot=config.replay_shots,
+            n_query=config.replay_queries,
+            rng=run.rng,
+        )
+        for _ in range(config.replay_episodes)
+    ]
+
+
 def query_logits(run: Run, episode: Episode) -> Tensor:
     """The learner's answer to an episode in the way that replay trains, (Q, N)."""
     config, theta = run.config, run.theta.params
     if config.replay == "prototypical":
         return prototypical_query_logits(run.student, theta, episode, run.canvas.normalize)
-    return maml_query_logits(
+    adapted = maml_adapted(
         run.student,
         theta,
         episode,
@@ -189,27 +233,42 @@ def query_logits(run: Run, episode: Episode) -> Tensor:
         lr=config.replay_lr,
         second_order=config.second_order,
     )
+    if config.leaked_weights:
+        run.leaked = {name: p.detach() for name, p in adapted.items()}
+    return maml_query_logits(run.student, adapted, episode, run.canvas.normalize)
+
+
+def loss_and_accuracy(logits: Tensor, episode: Episode) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats, share of queries answered rightly."""
+    loss = F.cross_entropy(logits, episode.query_labels)
+    return loss, (logits.argmax(dim=1) == episode.query_labels).float().mean()
 
 
 def replay_batch(run: Run) -> tuple[float, float]:
     """One outer step on a batch of cross-task episodes: mean loss (nats), mean accuracy."""
-    config = run.config
+    config, theta = run.config, run.theta.params
+    episodes = draw_episodes(run)
     slopes: list[Params] = []
-    losses, accuracies = [], []
-    for _ in range(config.replay_episodes):
-        episode = run.memory.draw_episode(
-            n_way=config.replay_ways or config.n_way,
-            n_shot=config.replay_shots,
-            n_query=config.replay_queries,
-            rng=run.rng,
+    results: list[tuple[Tensor, Tensor]] = []
+    if run.batched and config.replay == "maml" and not config.leaked_weights:
+        answers = maml_query_logits_at_once(
+            run.student,
+            theta,
+            episodes,
+            run.canvas.normalize,
+            steps=config.replay_steps,
+            lr=config.replay_lr,
+            second_order=config.second_order,
         )
-        logits = query_logits(run, episode)
-        loss = F.cross_entropy(logits, episode.query_labels)
-        slopes.append(gradients(loss, run.theta.params))
-        losses.append(loss.detach())
-        accuracies.append((logits.argmax(dim=1) == episode.query_labels).float().mean())
+        results = [loss_and_accuracy(*each) for each in zip(answers, episodes, strict=True)]
+        slopes = [gradients(torch.stack([loss for loss, _ in results]).sum(), theta)]
+    else:  # one after the other, so that one episode's graph is in memory at a time
+        for episode in episodes:
+            results.append(loss_and_accuracy(query_logits(run, episode), episode))
+            slopes.append(gradients(results[-1][0], theta))
     run.theta.step(summed(slopes))
-    return float(torch.stack(losses).mean()), float(torch.stack(accuracies).mean())
+    losses, accuracies = zip(*results, strict=True)
+    return float(torch.stack(losses).detach().mean()), float(torch.stack(accuracies).mean())
 
 
 def replay(run: Run) -> tuple[float, float]:
@@ -248,16 +307,23 @@ def refresh_memory(run: Run, meter: WorkMeter, report: Report) -> None:
 
     The meta-generator has learnt since, so the images get better, too.
     """
-    for slot, task in enumerate(run.memory.tasks):
-        run.memory.refresh(slot, recover(run, task, warm_up=False).images)
-        report(_progress(run, REFRESH, meter.lap(REFRESH), {}))
+    slots = range(len(run.memory))
+    at_once = run.config.tasks_per_step
+    for start in slots[::at_once]:
+        some = slots[start : start + at_once]
+        recoveries = recover(run, [run.memory.tasks[slot] for slot in some], warm_up=False)
+        for slot, recovery in zip(some, recoveries, strict=True):
+            run.memory.refresh(slot, recovery.images)
+        fraction = max(meter.lap(REFRESH) for _ in some)
+        report(_progress(run, REFRESH, fraction, {}))
 
 
-def _recovery_metrics(run: Run, recoveries: Sequence[Recovery]) -> dict[str, float]:
+def _recovery_metrics(run: Run, recoveries: Sequence[Recovery], seconds: float) -> dict[str, float]:
     run.recovered_tasks += len(recoveries)
     return {
         "recovery_loss": sum(r.loss for r in recoveries) / len(recoveries),
         "recovery_accuracy": sum(r.accuracy for r in recoveries) / len(recoveries),
+        "recovered_tasks_per_s": len(recoveries) / seconds,
     }
 
 
@@ -279,6 +345,7 @@ def train(
     device: torch.device,
     report: Report = silent,
     save: SaveState = discard,
+    offer: Offer | None = None,
     resume_from: TrainingState | None = None,
 ) -> MetaLearner:
     """Meta-train a learner over frozen teachers, without any data.
@@ -293,6 +360,7 @@ def train(
         device: where to compute.
         report: called once per outer step and per task recovered anew; may raise to cancel.
         save: called with the state at every boundary; holds no image.
+        offer: called at every boundary with the step and the learner as it stands.
         resume_from: a state that `save` was given, by a run with the same arguments.
 
     Raises:
@@ -308,9 +376,10 @@ def train(
     while run.step < config.outer_steps:
         warm_up = run.step < config.warm_up_steps
         tasks = draw_tasks(run)
-        recoveries = [recover(run, task, warm_up=warm_up) for task in tasks]
+        started = time.perf_counter()
+        recoveries = recover(run, tasks, warm_up=warm_up)
+        metrics = _recovery_metrics(run, recoveries, time.perf_counter() - started)
         update_meta_generator(run, recoveries)
-        metrics = _recovery_metrics(run, recoveries)
         if not warm_up:
             remember(run, tasks, recoveries)
             metrics |= meta_train(run, tasks, recoveries)
@@ -319,5 +388,7 @@ def train(
         report(_progress(run, stage, meter.lap(stage), metrics))
         if at_boundary(run):
             save(state_of(run))
+            if offer is not None:
+                offer(run.step, learner_of(run))
             refresh_memory(run, meter, report)
-    return finish(run)
+    return learner_of(run)

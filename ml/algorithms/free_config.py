@@ -4,22 +4,27 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ml.backbones import BACKBONES
 from ml.distillation import Distillation
 from ml.errors import InvalidConfig
-from ml.inversion.objectives import Adversarial
-from ml.inversion.recover import RecoveryConfig
+from ml.functional import MetaOptimizerKind
+from ml.inversion.objectives import Adversarial, Fill
+from ml.inversion.precision import Precision
+from ml.inversion.recover import Accumulate, RecoveryConfig
 
 GENERATOR_BETAS = (0.5, 0.999)
 """Adam's decays for the generator, inside and outside; as published."""
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "meta_generator": ("persistent_adam", "fresh_adam", "off"),
-        "accumulate": ("last", "all"),
-        "adversarial": ("kl", "inner_product", "off"),
+        "meta_generator": (*get_args(MetaOptimizerKind), "off"),
+        "accumulate": get_args(Accumulate),
+        "adversarial": get_args(Adversarial),
+        "crop_fill": get_args(Fill),
+        "precision": get_args(Precision),
+        "batched": ("auto", "on", "off"),
         "distillation": ("kl", "inner_product"),
         "inner_optimizer": ("adam", "sgd"),
         "memory": ("all", "last"),
@@ -35,6 +40,7 @@ AT_MOST: Mapping[str, int] = MappingProxyType(
         "adapt_steps": 1_000,
         "images_per_class": 1_000,
         "latent_dim": 4_096,
+        "candidates": 64,
         "generator_width": 512,
         "memory_tasks": 100_000,
         "replay_episodes": 1_000,
@@ -50,6 +56,7 @@ AT_LEAST: Mapping[str, int] = MappingProxyType(
         "adapt_steps": 1,
         "images_per_class": 1,
         "latent_dim": 1,
+        "candidates": 1,
         "generator_width": 1,
         "crop_padding": 0,
         "inner_steps": 1,
@@ -105,6 +112,8 @@ class FreeConfig:
     """Recovered per task; paper."""
     latent_dim: int = 256
     """Numbers per latent vector; paper."""
+    candidates: int = 1
+    """Latents drawn for each that is kept, the teacher choosing; paper: 1, no choice; ours."""
     generator_width: int = 64
     """Feature maps before the generator's last convolution; paper."""
     conditional: bool = False
@@ -113,22 +122,37 @@ class FreeConfig:
     """Adam on the fast copy; paper."""
     latent_lr: float = 1e-3
     """Adam on z; paper."""
-    meta_generator: Literal["persistent_adam", "fresh_adam", "off"] = "persistent_adam"
+    meta_generator: Literal[MetaOptimizerKind, "off"] = "persistent_adam"
     """Outer optimiser; the paper's text has one optimiser, its code a fresh Adam per step."""
     meta_generator_lr: float = 1e-3
     """Its step size; paper."""
-    accumulate: Literal["last", "all"] = "last"
-    """Inner steps whose gradients reach phi; paper: the last (FOMAML); FastDFKD: all."""
+    accumulate: Accumulate = "last"
+    """What reaches phi: the gradient of the last inner step (paper), of all steps, or phi - phi'
+    ("reptile"); the latter two as in FastDFKD."""
     adversarial: Adversarial = "kl"
     """The disagreement term; the paper's text has a KL, its code an inner product."""
+    leaked_weights: bool = False
+    """Whether L_adv meets the learner as MAML replay's last episode left it; a fault of the
+    published code."""
+    aliased_teachers: bool = False
+    """Whether, in a pool of several backbones, a step's tasks are all answered by the last teacher
+    drawn; a fault of the published code."""
     adversarial_weight: float = 1.0
     """lambda_adv; paper."""
     bn_weight: float = 0.0
     """Weight of the BatchNorm statistics gap; paper: none."""
     crop_padding: int = 4
     """Largest random shift in front of the teacher, pixels; paper."""
+    crop_fill: Fill = "zeros"
+    """What enters at the border; paper: zeros, which teachers trained without such borders take
+    for another kind of image. "reflect": the image's own mirror image; ours."""
     flip: bool = True
     """Random mirroring; paper. Turn it off where a mirrored image is another class."""
+    precision: Precision = "float32"
+    """Format of recovery's convolutions; paper: float32. "auto": bfloat16 where it is native."""
+    batched: Literal["auto", "on", "off"] = "auto"
+    """Whether the tasks of a step, and the episodes of a batch, are computed in one call; only
+    rounding differs. "auto": on a GPU; ours."""
 
     bell: bool = True
     """Whether BelL's sequential distillation runs; paper."""
@@ -222,11 +246,14 @@ class FreeConfig:
             latent_lr=self.latent_lr,
             betas=GENERATOR_BETAS,
             crop_padding=self.crop_padding,
+            crop_fill=self.crop_fill,
             flip=self.flip,
             adversarial=self.adversarial,
             adversarial_weight=self.adversarial_weight,
             bn_weight=self.bn_weight,
             accumulate=self.accumulate,
+            candidates=self.candidates,
+            precision=self.precision,
         )
 
 
@@ -248,6 +275,8 @@ PRESETS: Mapping[str, FreeConfig] = MappingProxyType(
             adversarial="inner_product",
             distillation="inner_product",
             memory="last",
+            leaked_weights=True,
+            aliased_teachers=True,
         ),
         "small": replace(  # ours: 100 teachers of 32 pixels in a quarter of an hour on one core
             PAPER,

@@ -15,7 +15,14 @@ from ml.algorithms.free_config import GENERATOR_BETAS, FreeConfig
 from ml.backbones import Backbone, build, initialize
 from ml.canvas import Canvas, choose_canvas
 from ml.errors import InvalidConfig, UnusablePool
-from ml.functional import MetaOptimizer, apply, batch_normalised, parameters_of
+from ml.functional import (
+    MetaOptimizer,
+    Params,
+    apply,
+    batch_normalised,
+    norms_composed,
+    parameters_of,
+)
 from ml.inversion.generator import Generator, new_generator
 from ml.learner import MetaLearner
 from ml.memory import TaskMemory, key_classes
@@ -42,11 +49,29 @@ class Run:
     memory: TaskMemory
     step: int = 0
     recovered_tasks: int = 0
+    leaked: Params | None = None
+    """Weights that an episode of replay left behind, where the config lets them leak."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the run computes."""
+        return next(iter(self.theta.params.values())).device
+
+    @property
+    def batched(self) -> bool:
+        """Whether tasks and episodes are computed many at once."""
+        return computes_at_once(self.config, self.device)
 
     def student_logits(self, images: Tensor) -> Tensor:
         """The meta-learner's answer, without gradient, as L_adv takes it."""
         with torch.no_grad():
-            return apply(self.student, self.theta.params, self.canvas.normalize(images))
+            params = self.leaked or self.theta.params
+            return apply(self.student, params, self.canvas.normalize(images))
+
+
+def computes_at_once(config: FreeConfig, device: torch.device) -> bool:
+    """What the config says, or whether the device gains by it."""
+    return device.type == "cuda" if config.batched == "auto" else config.batched == "on"
 
 
 def new_student(config: FreeConfig, canvas: Canvas, rng: torch.Generator) -> Backbone:
@@ -91,6 +116,8 @@ def begin(
         rng=rng,
     )
     student = batch_normalised(new_student(config, canvas, rng))
+    if computes_at_once(config, device):
+        student = norms_composed(student)
     return Run(
         teachers=usable,
         config=config,
@@ -101,11 +128,11 @@ def begin(
             parameters_of(generator, device),
             lr=config.meta_generator_lr,
             betas=GENERATOR_BETAS,
-            fresh=config.meta_generator == "fresh_adam",
+            kind="persistent_adam" if config.meta_generator == "off" else config.meta_generator,
         ),
         student=student,
         theta=MetaOptimizer(
-            parameters_of(student, device), lr=config.learner_lr, betas=LEARNER_BETAS, fresh=False
+            parameters_of(student, device), lr=config.learner_lr, betas=LEARNER_BETAS
         ),
         memory=TaskMemory(
             key_classes(usable, private=config.classes_are_private),
@@ -119,11 +146,14 @@ def begin(
 
 
 @torch.no_grad()
-def finish(run: Run) -> MetaLearner:
-    """The learner with running BatchNorm statistics measured on the remembered images."""
+def learner_of(run: Run) -> MetaLearner:
+    """The learner as it stands, with BatchNorm statistics measured on the remembered images.
+
+    Draws nothing from the run's randomness, so that looking changes nothing.
+    """
     config = run.config
-    device = next(iter(run.theta.params.values())).device
-    module = new_student(config, run.canvas, run.rng).to(device)
+    unused = torch.Generator().manual_seed(0)  # every number drawn from it is overwritten
+    module = new_student(config, run.canvas, unused).to(run.device)
     module.load_state_dict(run.theta.params, strict=False)
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -151,6 +181,8 @@ def state_of(run: Run) -> TrainingState:
     """All that the run needs to go on: weights, moments, rng, step, which tasks it remembers."""
     tensors = {f"phi/{name}": tensor for name, tensor in run.phi.state().items()}
     tensors |= {f"theta/{name}": tensor for name, tensor in run.theta.state().items()}
+    leaked = run.leaked or {}
+    tensors |= {f"leaked/{name}": tensor.detach().cpu().clone() for name, tensor in leaked.items()}
     return TrainingState(
         tensors={**tensors, "rng": run.rng.get_state()},
         scalars={
@@ -175,6 +207,9 @@ def restore(run: Run, state: TrainingState) -> None:
         optimizer.restore(
             {n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)}
         )
+    leaked = {n: t for n, t in state.tensors.items() if n.startswith("leaked/")}
+    if leaked:
+        run.leaked = {n.removeprefix("leaked/"): t.to(run.device) for n, t in leaked.items()}
     run.rng.set_state(state.tensors["rng"].cpu())
     run.step = int(str(scalars["step"]))
     run.recovered_tasks = int(str(scalars["recovered_tasks"]))

@@ -88,6 +88,10 @@ class ResNetEncoder(nn.Module):
             self.add_module(f"layer{index + 1}", nn.Sequential(first, *others))
             in_channels = width
 
+    def extra_repr(self) -> str:
+        """What the parts do not show: two networks that print alike compute alike."""
+        return f"stem_relu={self.stem_relu}"
+
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         """512 features per image."""
         maps: Tensor = self.bn1(self.conv1(images))

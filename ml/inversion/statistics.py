@@ -1,7 +1,11 @@
-"""How far a batch's activations are from what a teacher's BatchNorm layers remember."""
+"""How far a batch's activations are from what a teacher's BatchNorm layers remember.
+
+Dims: B images, C channels, H height, W width.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +15,53 @@ from ml.errors import NoBatchNorm
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]
 
 
+class ChannelMoments(torch.autograd.Function):
+    """Mean and variance of each channel about a shift: (B, C, H, W), (C,) -> (C,), (C,).
+
+    The same numbers as torch.var_mean, which on a CPU takes ten times as long and needs several
+    passes over the activations for its gradient; this one needs one:
+    dL/dx = (2 gv / n) x + (gm / n - (2 gv / n) mean). Sums of squares are taken about the shift,
+    so that they lose no digits where the mean is large against the deviation.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean minus shift, and biased variance, in the shift's precision."""
+        rows = x.movedim(1, -1).flatten(0, -2) - shift.to(x.dtype)
+        mean = rows.mean(dim=0, dtype=shift.dtype)
+        square = (rows * rows).mean(dim=0, dtype=shift.dtype)
+        return mean, (square - mean * mean).clamp_min(0.0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
+        """Keep what the gradient needs."""
+        x, shift = inputs
+        ctx.save_for_backward(x, shift, output[0])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        """One affine pass over the activations."""
+        x, shift, mean = ctx.saved_tensors
+        to_mean, to_variance = slopes
+        n = x.numel() // x.shape[1]
+        factor = 2.0 * to_variance / n
+        offset = to_mean / n - factor * (mean + shift)
+        factor, offset = (v.to(x.dtype).view(1, -1, 1, 1) for v in (factor, offset))
+        return torch.addcmul(offset, x, factor), None
+
+
 def record_gap_into(gaps: list[Tensor]) -> Hook:
     """A forward hook that appends one layer's gap, in the units of its activations."""
 
     def record(layer: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-        variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
         remembered_mean, remembered_variance = layer.running_mean, layer.running_var
         assert isinstance(remembered_mean, Tensor)
         assert isinstance(remembered_variance, Tensor)
+        off_mean, variance = ChannelMoments.apply(inputs[0], remembered_mean)
         gaps.append(
-            torch.linalg.vector_norm(mean - remembered_mean)
+            torch.linalg.vector_norm(off_mean)
             + torch.linalg.vector_norm(variance - remembered_variance)
         )
 

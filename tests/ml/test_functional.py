@@ -3,8 +3,11 @@ import itertools
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional as F
+from toy_pool import CPU
 
+from ml.backbones import build
 from ml.functional import (
     MetaOptimizer,
     adapt,
@@ -14,6 +17,7 @@ from ml.functional import (
     gradients,
     inner_step,
     leaves,
+    norms_composed,
     parameters_of,
     reptile_gradient,
     summed,
@@ -153,7 +157,7 @@ def run_meta_adam(optimizer: MetaOptimizer, slopes: list[float]) -> None:
 
 
 def test_the_persistent_meta_optimizer_is_torchs_adam():
-    meta = MetaOptimizer({"w": torch.tensor([1.0])}, lr=0.1, betas=(0.5, 0.999), fresh=False)
+    meta = MetaOptimizer({"w": torch.tensor([1.0])}, lr=0.1, betas=(0.5, 0.999))
     w = torch.tensor([1.0], requires_grad=True)
     adam = torch.optim.Adam([w], lr=0.1, betas=(0.5, 0.999))
     for slope in (0.3, -2.0, 5.0):
@@ -164,16 +168,16 @@ def test_the_persistent_meta_optimizer_is_torchs_adam():
 
 
 def test_the_fresh_meta_optimizer_only_sees_the_sign_of_a_gradient():
-    meta = MetaOptimizer({"w": torch.tensor([0.0])}, lr=0.1, betas=(0.5, 0.999), fresh=True)
+    meta = MetaOptimizer({"w": torch.tensor([0.0])}, lr=0.1, betas=(0.5, 0.999), kind="fresh_adam")
     run_meta_adam(meta, [100.0, 0.001, -7.0])
     torch.testing.assert_close(meta.params["w"].detach(), torch.tensor([-0.1]), atol=1e-5, rtol=0)
 
 
 def test_a_restored_meta_optimizer_makes_the_very_next_step():
     start = {"w": torch.tensor([1.0])}
-    whole = MetaOptimizer(start, lr=0.1, betas=(0.9, 0.999), fresh=False)
+    whole = MetaOptimizer(start, lr=0.1, betas=(0.9, 0.999))
     run_meta_adam(whole, [0.3, -2.0])
-    resumed = MetaOptimizer(start, lr=0.1, betas=(0.9, 0.999), fresh=False)
+    resumed = MetaOptimizer(start, lr=0.1, betas=(0.9, 0.999))
     resumed.restore(whole.state())
     run_meta_adam(whole, [5.0, 0.1])
     run_meta_adam(resumed, [5.0, 0.1])
@@ -189,3 +193,43 @@ def test_a_batch_normalised_module_answers_as_in_training_and_keeps_nothing():
     after = module.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def second_slope(normalise, weight, x, probe):
+    """d/dw of a function of the gradient by w, as second-order MAML takes it."""
+
+    def after_a_step(w, images):
+        slope = torch.func.grad(lambda v: (normalise(images * v, v) * probe).sum())(w)
+        return (normalise(images * (w - 0.1 * slope), w) * probe.flip(0)).sum()
+
+    w = weight.clone().requires_grad_()
+    at_once = torch.func.vmap(after_a_step, in_dims=(None, 0))(w, x).sum()
+    loop = torch.stack([after_a_step(w, images) for images in x]).sum()
+    return [torch.autograd.grad(total, w)[0] for total in (at_once, loop)]
+
+
+def test_a_composed_batch_norm_has_right_second_derivatives_at_once_where_torchs_has_not(rng):
+    x, probe = torch.randn(2, 5, 3, 4, 4, generator=rng), torch.randn(5, 3, 4, 4, generator=rng)
+    weight = torch.rand(3, 1, 1, generator=rng) + 0.5
+    layer = nn.BatchNorm2d(3, track_running_stats=False)
+    composed = norms_composed(nn.Sequential(layer))[0]
+
+    def with_weight(network):
+        return lambda images, w: functional_call(network, {"weight": w.flatten()}, (images,))
+
+    ours, truth = second_slope(with_weight(composed), weight, x, probe)
+    torchs, same_truth = second_slope(with_weight(layer), weight, x, probe)
+    torch.testing.assert_close(truth, same_truth, atol=1e-2, rtol=1e-3)
+    torch.testing.assert_close(ours, truth, atol=1e-2, rtol=1e-3)
+    if torch.allclose(torchs, truth, atol=1e-2, rtol=1e-3):
+        pytest.fail("torch has mended vmap of BatchNorm: ComposedBatchNorm can go")
+
+
+def test_composing_norms_changes_no_answer(rng, randomize):
+    module = batch_normalised(randomize(build("resnet10", n_classes=3, channels=1, image_size=16)))
+    images = torch.rand(6, 1, 16, 16, generator=rng)
+    params = parameters_of(module, CPU)
+    expected = apply(module, params, images)
+    composed = norms_composed(module)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in composed.modules())
+    torch.testing.assert_close(apply(composed, params, images), expected, atol=1e-4, rtol=1e-4)

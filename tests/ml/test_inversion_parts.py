@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -6,9 +8,10 @@ from toy_pool import CPU, seeded
 
 from ml.errors import NoBatchNorm
 from ml.functional import apply, parameters_of
+from ml.inversion import precision
 from ml.inversion.generator import new_generator
 from ml.inversion.objectives import augment, disagreement
-from ml.inversion.statistics import batch_norm_gaps
+from ml.inversion.statistics import ChannelMoments, batch_norm_gaps
 
 
 def normed_network() -> nn.Module:
@@ -152,3 +155,58 @@ def test_painting_with_other_parameters_leaves_the_generator_alone():
     before = parameters_of(generator, CPU)
     apply(generator, {n: p + 1 for n, p in before.items()}, torch.ones(2, 8))
     assert all(torch.equal(p, before[n]) for n, p in generator.named_parameters())
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+def test_channel_moments_and_their_gradients_are_those_of_var_mean(rng, offset):
+    x = torch.randn(6, 3, 5, 4, generator=rng) * torch.tensor([0.5, 1.0, 4.0]).view(1, 3, 1, 1)
+    x = (x + offset).requires_grad_()
+    weights = torch.randn(2, 3, generator=rng)
+    shift = torch.full((3,), offset + 0.3)
+
+    mean, variance = ChannelMoments.apply(x, shift)
+    (weights[0] @ mean + weights[1] @ variance).backward()
+    found, x.grad = x.grad, None
+    expected_variance, expected_mean = torch.var_mean(x.double(), dim=(0, 2, 3), correction=0)
+    (weights[0].double() @ expected_mean + weights[1].double() @ expected_variance).backward()
+
+    torch.testing.assert_close(mean, (expected_mean - shift).float(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(variance, expected_variance.float(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found, x.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_channel_moments_of_stacked_batches_are_those_of_each(rng):
+    x, shift = torch.randn(2, 4, 3, 5, 5, generator=rng), torch.randn(2, 3, generator=rng)
+    together = torch.func.vmap(ChannelMoments.apply)(x, shift)
+    alone = [ChannelMoments.apply(*each) for each in zip(x, shift, strict=True)]
+    for i in range(2):
+        torch.testing.assert_close(together[i], torch.stack([each[i] for each in alone]))
+
+
+def test_a_reflected_border_shows_nothing_but_the_image(rng):
+    image = torch.rand(1, 1, 6, 6, generator=rng) + 1.0
+    for _ in range(5):
+        assert augment(image, padding=3, fill="reflect", flip=True, rng=rng).min() >= 1.0
+    assert any(
+        augment(image, padding=3, fill="zeros", flip=True, rng=rng).min() == 0.0 for _ in range(5)
+    )
+
+
+def test_the_js_disagreement_is_symmetric_bounded_and_zero_for_equal_answers(rng):
+    one, other = torch.randn(2, 40, 3, generator=rng) * 5
+    other = torch.where(one.argmax(1, keepdim=True) == other.argmax(1, keepdim=True), other, one)
+    there, back = (disagreement(*pair, kind="js") for pair in ((one, other), (other, one)))
+    torch.testing.assert_close(there, back)
+    assert -math.log(2) < there < 0
+    assert disagreement(one, one, kind="js").abs() < 1e-6
+
+
+def test_automatic_precision_is_bfloat16_only_where_the_machine_has_it(monkeypatch):
+    cpu = torch.device("cpu")
+    for native in (True, False):
+        monkeypatch.setattr(precision, "native_bfloat16", lambda _device, told=native: told)
+        with precision.computing_in("auto", cpu):
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == (torch.bfloat16 if native else torch.float32)
+    with precision.computing_in("float32", cpu):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32

@@ -9,8 +9,8 @@ from ml.inversion.recover import (
     Recovery,
     RecoveryConfig,
     conditioned,
+    draw,
     draw_classes,
-    draw_latent,
     recover_task,
     task_logits,
 )
@@ -25,11 +25,14 @@ CONFIG = RecoveryConfig(
     latent_lr=1e-2,
     betas=(0.5, 0.999),
     crop_padding=0,
+    crop_fill="zeros",
     flip=False,
     adversarial="kl",
     adversarial_weight=1.0,
     bn_weight=0.0,
     accumulate="last",
+    candidates=1,
+    precision="float32",
 )
 CLASSES = (2, 0, 1)
 
@@ -70,7 +73,7 @@ def test_the_outer_update_helps_on_a_teacher_it_never_saw():
     for conditional in (False, True):
         config = replace(CONFIG, conditional=conditional, accumulate="all")
         generator, phi = a_generator(config)
-        meta = MetaOptimizer(phi, lr=3e-3, betas=(0.5, 0.999), fresh=False)
+        meta = MetaOptimizer(phi, lr=3e-3, betas=(0.5, 0.999))
         rng = seeded(5)
         for _ in range(8):
             parts = [
@@ -112,7 +115,7 @@ def test_with_one_step_the_meta_gradient_is_plain_autograds_and_the_images_are_u
     generator, phi = a_generator(config)
     found = recovered(config)
     rng = seeded(1)
-    z = draw_latent(24, config, rng)
+    z = draw(24, config, rng).latents
     leaves = {name: p.clone().requires_grad_() for name, p in phi.items()}
     images = apply(generator, leaves, z)
     logits = toy_teachers()[0].logits(images)[:, [2, 0, 1]]

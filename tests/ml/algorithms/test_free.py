@@ -7,9 +7,9 @@ import torch
 from toy_pool import CPU, seeded, stripes, toy_teacher, toy_teachers
 
 from ml.algorithms import ALGORITHMS
-from ml.algorithms.free import PRESETS, FreeConfig, configure, train
+from ml.algorithms.free import PRESETS, FreeConfig, configure, draw_tasks, train
 from ml.algorithms.free_config import CHOICES
-from ml.algorithms.free_run import memory_capacity
+from ml.algorithms.free_run import begin, memory_capacity
 from ml.canvas import Canvas
 from ml.errors import InvalidConfig, NoBatchNorm, UnusablePool
 from ml.evaluation import evaluate
@@ -129,6 +129,7 @@ def test_each_outer_step_is_told_with_its_stage_share_and_metrics():
     assert set(steps[-1].metrics) == {
         "recovery_loss",
         "recovery_accuracy",
+        "recovered_tasks_per_s",
         "gradient_alignment",
         "distillation_loss",
         "replay_loss",
@@ -160,10 +161,17 @@ def test_teachers_are_never_written_to():
 
 SWITCHES = [
     {"meta_generator": "fresh_adam"},
+    {"meta_generator": "sgd"},
     {"meta_generator": "off"},
     {"accumulate": "all"},
+    {"accumulate": "reptile"},
     {"adversarial": "inner_product"},
+    {"adversarial": "js"},
     {"adversarial": "off"},
+    {"candidates": 2},
+    {"crop_fill": "reflect"},
+    {"precision": "bfloat16"},
+    {"leaked_weights": True},
     {"bn_weight": 0.1},
     {"distillation": "inner_product"},
     {"inner_optimizer": "sgd"},
@@ -185,12 +193,60 @@ def test_each_switch_changes_what_is_learnt(switch):
     assert not identical(run(config), run(replace(config, **switch)))
 
 
+WHERE_NOT_WHAT = {("precision", "auto")}  # one of the other two, as the machine has it
+
+
 def test_every_choice_of_every_switch_is_tried_above():
     tried = {(name, value) for switch in SWITCHES for name, value in switch.items()}
     for name, choices in CHOICES.items():
         default = getattr(SHORT, name)
-        if name != "backbone":
+        if name not in ("backbone", "batched"):
+            tried |= WHERE_NOT_WHAT
             assert {(name, choice) for choice in choices} - {(name, default)} <= tried
+
+
+@pytest.mark.parametrize("switch", [{}, {"bn_weight": 0.1}, {"candidates": 2}], ids=str)
+def test_tasks_and_episodes_computed_at_once_teach_what_a_loop_teaches(switch):
+    config = replace(SHORT, outer_steps=2, **switch)
+    loop = run(replace(config, batched="off"))
+    at_once = run(replace(config, batched="on"))
+    # Compared by its answers: a bias in front of BatchNorm has a gradient of mere rounding, which
+    # Adam enlarges, and which changes no answer.
+    images = torch.rand(20, 1, 16, 16, generator=seeded(3))
+    answers = [learner.module()(images) for learner in (loop, at_once)]
+    torch.testing.assert_close(*answers, atol=2e-2, rtol=0)
+    assert (
+        answers[0] - run(replace(config, batched="off", bell=False)).module()(images)
+    ).abs().max() > 0.1
+
+
+def test_the_published_aliasing_lets_one_teacher_answer_for_all_in_a_mixed_pool():
+    pool = [
+        *toy_teachers()[:2],
+        toy_teacher(range(3), seed=9, backbone="resnet10", steps=1),
+    ]
+    config = replace(SHORT, aliased_teachers=True, tasks_per_step=4)
+    mixed, alike = (begin(p, config, seeded(0), CPU) for p in (pool, toy_teachers()))
+    assert all(len({task.teacher for task in draw_tasks(mixed)}) == 1 for _ in range(8))
+    assert any(len({task.teacher for task in draw_tasks(alike)}) > 1 for _ in range(8))
+
+
+def test_looking_at_the_learner_on_the_way_changes_nothing_and_shows_it_learning():
+    looks = []
+    whole = run(offer=lambda step, learner: looks.append((step, learner)))
+    assert identical(whole, run())
+    assert [step for step, _ in looks] == [2, 4]
+    assert not identical(looks[0][1], looks[1][1])
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+def test_a_resumed_run_remembers_the_weights_that_leaked(leaks):
+    config = replace(SHORT, leaked_weights=leaks)
+    saved = []
+    whole = run(config, save=saved.append)
+    held = [name for name in saved[0].tensors if name.startswith("leaked/")]
+    assert bool(held) == leaks
+    assert identical(whole, run(config, resume_from=saved[0]))
 
 
 def test_a_pool_of_mixed_backbones_sizes_channels_and_ways_serves_any_task():
