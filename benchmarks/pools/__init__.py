@@ -1,0 +1,1 @@
+"""Pools of classifiers, trained as the papers on data-free meta-learning train theirs."""
