@@ -74,6 +74,7 @@ AT_LEAST: Mapping[str, int] = MappingProxyType(
 POSITIVE = (
     "generator_lr",
     "latent_lr",
+    "lr_decay",
     "meta_generator_lr",
     "temperature",
     "inner_lr",
@@ -122,6 +123,9 @@ class FreeConfig:
     """Adam on the fast copy; paper."""
     latent_lr: float = 1e-3
     """Adam on z; paper."""
+    lr_decay: float = 1.0
+    """Both step sizes at the last inner step relative to the first, geometric in between; paper: 1,
+    none; ours."""
     meta_generator: Literal[MetaOptimizerKind, "off"] = "persistent_adam"
     """Outer optimiser; the paper's text has one optimiser, its code a fresh Adam per step."""
     meta_generator_lr: float = 1e-3
@@ -244,6 +248,7 @@ class FreeConfig:
             n_way=self.n_way,
             generator_lr=self.generator_lr,
             latent_lr=self.latent_lr,
+            lr_decay=self.lr_decay,
             betas=GENERATOR_BETAS,
             crop_padding=self.crop_padding,
             crop_fill=self.crop_fill,

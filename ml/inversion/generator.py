@@ -25,7 +25,7 @@ class Generator(nn.Module):
 
     def __init__(self, *, latent_dim: int, width: int, image_size: int, channels: int) -> None:
         super().__init__()
-        self.image_size = image_size
+        self.image_size, self.channels = image_size, channels
         self.start_size = math.ceil(image_size / 2**UPSAMPLINGS)
         self.start_width = 2 * width
         self.expand = nn.Linear(latent_dim, self.start_width * self.start_size**2)

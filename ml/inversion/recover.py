@@ -40,6 +40,7 @@ class RecoveryConfig:
     n_way: int
     generator_lr: float
     latent_lr: float
+    lr_decay: float
     betas: tuple[float, float]
     crop_padding: int
     crop_fill: Fill
@@ -144,7 +145,7 @@ def recover_task(
             loss.backward()  # type: ignore[no-untyped-call]
             if config.accumulate == "all" or step == config.steps - 1:
                 met.append({n: as_gradient(p).clone() for n, p in fast.items()})
-            adam.step()
+            decayed_step(adam, step, config)
     reptile = config.accumulate == "reptile"
     return Recovery(
         images=images.detach().float(),
@@ -171,6 +172,14 @@ def fast_adam(fast: Params, z: Tensor, config: RecoveryConfig) -> torch.optim.Ad
         {"params": [z], "lr": config.latent_lr},
     ]
     return torch.optim.Adam(groups, betas=config.betas, fused=True)
+
+
+def decayed_step(adam: torch.optim.Adam, step: int, config: RecoveryConfig) -> None:
+    """One inner step; the sizes fall geometrically to lr_decay of where they start."""
+    factor = config.lr_decay ** (step / max(config.steps - 1, 1))
+    for group, lr in zip(adam.param_groups, (config.generator_lr, config.latent_lr), strict=True):
+        group["lr"] = lr * factor
+    adam.step()
 
 
 def as_gradient(p: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from ml.inversion.recover import (
     as_gradient,
     augmented,
     conditioned,
+    decayed_step,
     draw,
     fast_adam,
     inversion_loss,
@@ -170,7 +171,7 @@ def recover_stack(
         losses.sum().backward()  # type: ignore[no-untyped-call]
         if config.accumulate == "all" or step == config.steps - 1:
             met.append({n: as_gradient(p).clone() for n, p in fast.items()})
-        adam.step()
+        decayed_step(adam, step, config)
     reptile = config.accumulate == "reptile"
     slopes = reptile_gradient(phi, fast, scale=REPTILE_SCALE) if reptile else summed(met)
     right = (t.argmax(dim=2) == labels).float().mean(dim=1)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 import torch
 from toy_pool import CPU, seeded, toy_teachers
 
@@ -9,8 +10,10 @@ from ml.inversion.recover import (
     Recovery,
     RecoveryConfig,
     conditioned,
+    decayed_step,
     draw,
     draw_classes,
+    fast_adam,
     recover_task,
     task_logits,
 )
@@ -23,6 +26,7 @@ CONFIG = RecoveryConfig(
     n_way=3,
     generator_lr=1e-2,
     latent_lr=1e-2,
+    lr_decay=1.0,
     betas=(0.5, 0.999),
     crop_padding=0,
     crop_fill="zeros",
@@ -123,6 +127,20 @@ def test_with_one_step_the_meta_gradient_is_plain_autograds_and_the_images_are_u
     torch.testing.assert_close(found.images, images.detach())
     for name, p in leaves.items():
         torch.testing.assert_close(found.meta_gradient[name], p.grad)
+
+
+def test_step_sizes_fall_geometrically_to_the_decays_share_of_the_first():
+    config = replace(CONFIG, steps=3, lr_decay=0.01)
+    z = torch.zeros(2, requires_grad=True)
+    adam = fast_adam({"w": torch.zeros(2, requires_grad=True)}, z, config)
+    sizes = []
+    for step in range(config.steps):
+        z.grad = torch.ones(2)
+        decayed_step(adam, step, config)
+        sizes.append([group["lr"] for group in adam.param_groups])
+    expected = [[1e-2, 1e-2], [1e-3, 1e-3], [1e-4, 1e-4]]
+    torch.testing.assert_close(torch.tensor(sizes), torch.tensor(expected))
+    assert z[0].item() == pytest.approx(-1.11e-2, rel=1e-3)  # Adam's step is its size here
 
 
 def test_all_gradients_are_the_sum_over_shorter_runs_last_ones():

@@ -170,6 +170,7 @@ SWITCHES = [
     {"adversarial": "off"},
     {"candidates": 2},
     {"crop_fill": "reflect"},
+    {"lr_decay": 0.1},
     {"precision": "bfloat16"},
     {"leaked_weights": True},
     {"bn_weight": 0.1},
