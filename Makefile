@@ -7,7 +7,7 @@ UV_VERSION := 0.13.8
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check fix migrate openapi lock clean
+.PHONY: help demo up test check fix bench migrate openapi lock clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,12 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts
 fix: $(VENV)/.dev ## Format, and mend what the linter can
 	ruff format .
 	ruff check --fix .
+
+bench: $(VENV)/.dev ## Run the benchmarks, write docs/RESULTS.md (DATA=dir POOL=dir; RECIPES, SEEDS, DEVICE)
+	@OMP_NUM_THREADS=$(or $(THREADS),1) python -m benchmarks.run $(or $(RECIPES),all) \
+		$(if $(DATA),--data "$(DATA)") $(if $(POOL),--pool "$(POOL)") $(if $(SEEDS),--seeds "$(SEEDS)") \
+		$(if $(DEVICE),--device "$(DEVICE)") $(if $(THREADS),--threads "$(THREADS)")
+	@python -m benchmarks.compare
 
 migrate: $(VENV)/.run ## Bring the database up to date; prints the first admin key once
 	@python -m pool.setup

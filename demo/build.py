@@ -16,7 +16,8 @@ SEED = 0
 DECIDED = ("ready", "rejected", "withdrawn")
 OVER = ("succeeded", "failed", "canceled")
 REASONS_SHOWN = 5
-METRICS_SHOWN = 3
+SHOWN = ("gradient_alignment", "recovered_tasks_per_s")
+"""Of a build's metrics, besides its losses."""
 
 
 def wait_for_inspection(api: Api, ids: Sequence[str], story: Story) -> list[Record]:
@@ -105,12 +106,12 @@ def _follow(api: Api, build: Record, bar: Bar) -> Record:
 
 
 def describe_progress(payload: Mapping[str, Any]) -> str:
-    """A progress event in a line: stage, step, time left, the first few losses."""
+    """A progress event in a line: stage, step, time left, losses, and what else is SHOWN."""
     parts = [f"{payload['stage']} {payload['step']}/{payload['total_steps']}"]
     if payload.get("eta_s") is not None:
         parts.append(f"ETA {float(payload['eta_s']):.0f} s")
     metrics = payload.get("metrics") or {}
     losses = [name for name in metrics if "loss" in name]
-    shown = (losses + [name for name in metrics if name not in losses])[:METRICS_SHOWN]
+    shown = losses + [name for name in SHOWN if name in metrics]
     parts += [f"{name} {float(metrics[name]):.3g}" for name in shown]
     return ", ".join(parts)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from benchmarks import compare
 from benchmarks.compare import OTHER_KINDS, Findings, main, read_findings, render
 from benchmarks.data import BenchmarkError
 from benchmarks.intervals import T_975, difference, summarise, t_half_width
@@ -45,7 +46,7 @@ def toy_run(seed: int, mean: float, *, snapshot: str = "last", cpu: str = "Abacu
             split=split,
             protocol="serving",
             n_shot=n_shot,
-            accuracy=reached(mean + n_shot / 100),
+            accuracy=reached(round(mean + n_shot / 100, 6)),
         )
         for split in ("validation", "test")
         for n_shot in (1, 5)
@@ -71,7 +72,7 @@ def toy_result(name: str, means: list[float], *, table: str = "main", base: str 
 
 
 def findings(*results: Result, published: tuple[PublishedFigure, ...] = ()) -> Findings:
-    others = {kind: () for kind in OTHER_KINDS}
+    others = dict.fromkeys(OTHER_KINDS, ())
     return Findings(results=results, others=others, published=published)
 
 
@@ -164,8 +165,10 @@ def test_the_best_row_comes_first() -> None:
 def test_two_machines_get_two_letters_in_an_order_of_their_own() -> None:
     one = replace(toy_result("one", [0.3]), runs=(toy_run(0, 0.3, cpu="Zuse"),))
     two = toy_result("two", [0.3])
-    assert render(findings(one, two)) == render(findings(two, one))
-    assert "- B: Zuse" in render(findings(one, two))
+    for page in (render(findings(one, two)), render(findings(two, one))):
+        assert "- A: Abacus" in page
+        assert "- B: Zuse" in page
+        assert "| B |" in line_with(page, "| the one, last |")
 
 
 def test_the_peak_is_shown_as_optimistic_and_only_under_runs() -> None:
@@ -211,12 +214,21 @@ def test_trials_and_unknown_records_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", OTHER_KINDS)
-def test_records_of_other_programs_get_a_table(tmp_path: Path, kind: str) -> None:
-    record = {"kind": kind, "tasks_per_second": 12.5, "curve": [1, 2]}
-    (tmp_path / "other.json").write_text(json.dumps(record))
+def test_records_of_other_programs_get_a_heading_and_their_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    heading, _ = OTHER_KINDS[kind]
+    tables = {
+        **OTHER_KINDS,
+        kind: (heading, lambda records, _: [f"{each['x']}" for each in records]),
+    }
+    monkeypatch.setattr(compare, "OTHER_KINDS", tables)
+    for number in (7, 8):
+        record = {"kind": kind, "machine": MACHINE, "x": f"figure {number}"}
+        (tmp_path / f"{number}.json").write_text(json.dumps(record))
     page = render(read_findings(tmp_path))
-    assert f"## {OTHER_KINDS[kind][0]}" in page
-    assert "| 12.5 |" in page
+    assert f"## {heading}\n\nfigure 7\nfigure 8" in page
+    assert "- A: Abacus" in page
 
 
 def test_unchanged_results_render_to_the_same_bytes(tmp_path: Path) -> None:

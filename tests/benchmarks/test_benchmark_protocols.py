@@ -63,6 +63,7 @@ def test_episodes_depend_on_split_and_shots_alone(stock: Stock, split: Split) ->
     fewer = draw_episodes(toy_recipe("random", episodes=2, seeds=(9,)), split, 1)
     assert torch.equal(rows[:2], fewer)
     assert not torch.equal(rows, draw_episodes(toy_recipe(), split, 1, purpose="selection"))
+    assert len({episode_seed(s, k) for s in ("validation", "test") for k in (1, 5)}) == 4
     other = stock.split(toy_recipe(), "validation")
     assert not torch.equal(rows, draw_episodes(toy_recipe(), other, 1))
 

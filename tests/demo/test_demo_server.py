@@ -151,17 +151,25 @@ def test_server_sent_events_are_read_and_comments_are_not():
     assert (event.id, event.kind, event.payload) == ("7", "progress", {"step": 3})
 
 
-def test_progress_is_told_with_stage_time_left_and_losses_first():
+def test_progress_is_told_with_stage_time_left_losses_alignment_and_rate():
     payload = {
         "stage": "recover",
         "step": 3,
         "total_steps": 60,
         "fraction": 0.05,
         "eta_s": 71.6,
-        "metrics": {"accuracy": 0.5, "loss": 1.2345, "kd_loss": 0.01},
+        "metrics": {
+            "accuracy": 0.5,
+            "recovered_tasks_per_s": 2.04,
+            "loss": 1.2345,
+            "gradient_alignment": 0.123,
+            "kd_loss": 0.01,
+        },
     }
-    told = build.describe_progress(payload)
-    assert told == "recover 3/60, ETA 72 s, loss 1.23, kd_loss 0.01, accuracy 0.5"
+    assert build.describe_progress(payload) == (
+        "recover 3/60, ETA 72 s, loss 1.23, kd_loss 0.01, "
+        "gradient_alignment 0.123, recovered_tasks_per_s 2.04"
+    )
     unknown = {**payload, "eta_s": None, "metrics": {}}
     assert build.describe_progress(unknown) == "recover 3/60"
 

@@ -1,0 +1,151 @@
+"""FREE as a subject: its config resolved, its run watched, its snapshots kept and chosen from."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from benchmarks.data import BenchmarkError
+from benchmarks.protocols import by_protocol, draw_episodes, measure
+from benchmarks.recipe import Recipe
+from benchmarks.results import Accuracy
+from benchmarks.stock import Stock
+from benchmarks.trace import Trace
+from ml.algorithms import ALGORITHMS
+from ml.errors import InvalidConfig
+from ml.learner import MetaLearner
+from ml.types import Teacher
+
+SELECTION_PROTOCOL, SELECTION_SHOTS, SELECTION_EPISODES = "serving", 5, 100
+"""How snapshots are judged on validation classes, on episodes of their own."""
+
+SMOKE_CONFIG: Mapping[str, Any] = {
+    "outer_steps": 4,
+    "warm_up_steps": 1,
+    "tasks_per_step": 2,
+    "generator_width": 4,
+    "latent_dim": 8,
+    "images_per_class": 6,
+    "replay_shots": 1,
+    "replay_queries": 5,
+    "replay_max_batches": 2,
+    "replay_episodes": 2,
+    "save_every": 2,
+}
+"""A build that ends in seconds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Snapshot:
+    """A meta-learner as it was after some steps."""
+
+    step: int
+    learner: MetaLearner
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Trained:
+    """What a run delivered, and what it told on its way."""
+
+    learner: MetaLearner
+    snapshots: tuple[Snapshot, ...]
+    """Of the way and, last, of the end; none unless they were asked for."""
+    trace: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Selection:
+    """The snapshot that was best on validation classes."""
+
+    chosen: Snapshot
+    facts: Mapping[str, Any]
+
+
+def free_settings(options: Mapping[str, Any], recipe: Recipe) -> Mapping[str, Any]:
+    """FREE's options with every field of its config written out.
+
+    Raises:
+        BenchmarkError: if FREE refuses the config.
+    """
+    config = {**options["config"], **(SMOKE_CONFIG if recipe.smoke else {})}
+    try:
+        resolved = asdict(ALGORITHMS["free"].configure(config))
+    except InvalidConfig as error:
+        raise BenchmarkError(f"Recipe {recipe.name}: {error}.") from error
+    preset = options["config"].get("preset", "paper")
+    return {"preset": preset, "config": resolved, "snapshots": options["snapshots"]}
+
+
+def train_free(
+    teachers: Sequence[Teacher],
+    config: Mapping[str, Any],
+    *,
+    seed: int,
+    device: torch.device,
+    with_snapshots: bool,
+    train: Callable[..., MetaLearner] = ALGORITHMS["free"].train,
+) -> Trained:
+    """Run FREE once.
+
+    Snapshots are only put aside here: judging them is not part of the build's time.
+
+    Args:
+        teachers: on `device`.
+        config: every field of FreeConfig.
+        seed: of the run's only source of randomness.
+        device: where to compute.
+        with_snapshots: whether to keep what the run offers at its boundaries.
+        train: FREE, or what stands for it.
+    """
+    snapshots: list[Snapshot] = []
+
+    def keep(step: int, learner: MetaLearner) -> None:
+        snapshots.append(Snapshot(step=step, learner=learner))
+
+    resolved = ALGORITHMS["free"].configure(config)
+    trace = Trace()
+    learner = train(
+        teachers,
+        resolved,
+        rng=torch.Generator().manual_seed(seed),
+        device=device,
+        report=trace,
+        **({"offer": keep} if with_snapshots else {}),
+    )
+    facts = trace.facts()
+    if with_snapshots:
+        keep(resolved.outer_steps, learner)
+    return Trained(learner=learner, snapshots=tuple(snapshots), trace=facts)
+
+
+def select(stock: Stock, recipe: Recipe, snapshots: Sequence[Snapshot]) -> Selection:
+    """Judge snapshots on validation classes; of equals the earliest wins.
+
+    The value that chose is the best of several, so it is optimistic and named `peak`.
+    """
+    split = stock.split(recipe, "validation")
+    rows = draw_episodes(
+        recipe,
+        split,
+        SELECTION_SHOTS,
+        episodes=min(SELECTION_EPISODES, recipe.episodes),
+        purpose="selection",
+    )
+    accuracies: list[Accuracy] = []
+    for snapshot in snapshots:
+        contestant = by_protocol(snapshot.learner)[SELECTION_PROTOCOL]
+        accuracies.append(measure(contestant(split), rows, SELECTION_SHOTS))
+    best = max(range(len(snapshots)), key=lambda place: accuracies[place].mean)
+    facts = {
+        "step": snapshots[best].step,
+        "peak": asdict(accuracies[best]),
+        "split": "validation",
+        "protocol": SELECTION_PROTOCOL,
+        "n_shot": SELECTION_SHOTS,
+        "curve": [
+            {"step": snapshot.step, "accuracy": accuracy.mean}
+            for snapshot, accuracy in zip(snapshots, accuracies, strict=True)
+        ],
+    }
+    return Selection(chosen=snapshots[best], facts=facts)
