@@ -7,7 +7,7 @@ UV_VERSION := 0.13.8
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check fix bench migrate openapi lock clean
+.PHONY: help demo up test check fix bench bench-speed migrate openapi lock clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,13 @@ bench: $(VENV)/.dev ## Run the benchmarks, write docs/RESULTS.md (DATA=dir POOL=
 	@OMP_NUM_THREADS=$(or $(THREADS),1) python -m benchmarks.run $(or $(RECIPES),all) \
 		$(if $(DATA),--data "$(DATA)") $(if $(POOL),--pool "$(POOL)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 		$(if $(DEVICE),--device "$(DEVICE)") $(if $(THREADS),--threads "$(THREADS)")
+	@python -m benchmarks.compare
+
+bench-speed: $(VENV)/.dev ## Measure recovery, throughput and replay, write docs/RESULTS.md (POOL=dir; DEVICE)
+	@test -n "$(POOL)" || { echo "Say where pools are: make bench-speed POOL=dir"; exit 1; }
+	@OMP_NUM_THREADS=1 python -m benchmarks.recovery --pool "$(POOL)" $(if $(DEVICE),--device "$(DEVICE)")
+	@OMP_NUM_THREADS=1 python -m benchmarks.throughput --pool "$(POOL)" $(if $(DEVICE),--device "$(DEVICE)")
+	@OMP_NUM_THREADS=1 python -m benchmarks.replay $(if $(DEVICE),--device "$(DEVICE)")
 	@python -m benchmarks.compare
 
 migrate: $(VENV)/.run ## Bring the database up to date; prints the first admin key once
