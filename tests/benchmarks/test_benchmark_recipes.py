@@ -19,7 +19,7 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("**/*.toml")), ids=lambda path: path.stem)
 def test_every_committed_recipe_resolves_and_its_base_exists(path: Path) -> None:
     recipe = read_recipe(path)
     assert resolve_options(recipe)["kind"] == recipe.subject["kind"]
@@ -99,5 +99,6 @@ def test_recipes_are_found_by_name_by_path_and_all_at_once(tmp_path: Path) -> No
     path = write(tmp_path, MINIMAL + SUBJECT)
     assert find_recipes(["pixels", str(path), "pixels"]) == [RECIPES / "pixels.toml", path]
     assert find_recipes(["all"]) == sorted(RECIPES.glob("*.toml"))
+    assert find_recipes(["free_paper"]) == [RECIPES / "long" / "free_paper.toml"]
     with pytest.raises(BenchmarkError, match=r"no recipe 'pixel'.*pixels"):
         find_recipes(["pixel"])
