@@ -89,9 +89,8 @@ def to_canvas(meta_learner: MetaLearner, images: Tensor) -> Tensor:
         image_size=size, channels=channels, mean=meta_learner.mean, std=meta_learner.std
     )
     chunks = torch.split(images, CHUNK)
-    return torch.cat(
-        [canvas.normalize(fit_images(c, size=size, channels=channels)) for c in chunks]
-    )
+    fitted = [canvas.normalize(fit_images(c, size=size, channels=channels)) for c in chunks]
+    return torch.cat(fitted).contiguous(memory_format=torch.channels_last)  # faster on a CPU
 
 
 # Three ways to adapt; each returns logits (Q, N).
