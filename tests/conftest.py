@@ -1,23 +1,19 @@
 """Fixtures that more than one package's tests use: deployments, databases, the real pool."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
 
 from pool.database.session import Database
 from pool.settings import Settings
 from pool.setup import migrate
 from pool.usecases.bootstrap import bootstrap
+from tests.factories import postgres_database
 
 ROOT = Path(__file__).resolve().parent.parent
 ADMIN_KEY = "mp_test-admin-key-0123456789"
-POSTGRES_URL = os.environ.get("MODELPOOL_TEST_POSTGRES", "postgresql+psycopg:///postgres")
 
 
 @pytest.fixture(autouse=True)
@@ -53,18 +49,8 @@ def sqlite_url(settings: Settings) -> str:
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
     """A database of its own on the local PostgreSQL, dropped afterwards."""
-    name = f"modelpool_test_{secrets.token_hex(6)}"
-    server = create_engine(POSTGRES_URL, isolation_level="AUTOCOMMIT")
-    try:
-        with server.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-    except OperationalError:
-        pytest.skip("no PostgreSQL here; set MODELPOOL_TEST_POSTGRES to its URL")
-    url = make_url(POSTGRES_URL).set(database=name).render_as_string(hide_password=False)
-    yield url
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
+    with postgres_database() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -3,16 +3,24 @@
 import hashlib
 import io
 import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from ml.backbones import build, initialize
 from pool.database import jobs, repository
 from pool.database.session import Database
-from pool.database.tables import BuildRow, ModelRow
-from pool.domain import JobKind, JobRun, Manifest, Recipe, new_id
+from pool.database.tables import BuildRow, ModelRow, PoolRow
+from pool.domain import JobKind, JobRun, Manifest, ModelStatus, Recipe, new_id
 from pool.errors import ModelNotFound
 from pool.storage.store import ObjectStore
 from pool.usecases.build import start_build
@@ -128,3 +136,42 @@ def claim_next(database: Database, kind: JobKind) -> JobRun:
 def as_json(value: object) -> str:
     """JSON text, as a manifest field is sent."""
     return json.dumps(value)
+
+
+def model_row(pool: PoolRow, status: ModelStatus = ModelStatus.READY, **values: Any) -> ModelRow:
+    """A model's record, not in a database yet; fields may be given."""
+    digest = secrets.token_hex(32)
+    fields = {
+        "id": new_id("mdl"),
+        "organisation_id": pool.organisation_id,
+        "pool_id": pool.id,
+        "status": status,
+        "name": "a model",
+        "backbone": "conv4",
+        "class_names": ["a", "b"],
+        "image_size": 32,
+        "channels": 1,
+        "mean": [0.5],
+        "std": [0.25],
+        "sha256": digest,
+        "canonical_sha256": digest,
+        "size_bytes": 1,
+    }
+    return ModelRow(**(fields | values))
+
+
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """The URL of a database of its own on the local PostgreSQL, dropped afterwards; else a skip."""
+    server_url = os.environ.get("MODELPOOL_TEST_POSTGRES", "postgresql+psycopg:///postgres")
+    name = f"modelpool_test_{secrets.token_hex(6)}"
+    server = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    try:
+        with server.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+    except OperationalError:
+        pytest.skip("no PostgreSQL here; set MODELPOOL_TEST_POSTGRES to its URL")
+    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()

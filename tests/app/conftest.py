@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from pool.setup import migrate
 from pool.storage.store import meta_learner_key
 from pool.usecases.bootstrap import bootstrap
 from pool.usecases.keys import create_key
+from tests.factories import model_row
 
 ADMIN = "mp_an-admins-key-of-the-tests"
 SIZE = 16
@@ -139,26 +139,7 @@ def add_model(database: Database, pool_row: PoolRow) -> Callable[..., ModelRow]:
     """Put a model's record in, ready unless said otherwise."""
 
     def add(status: ModelStatus = ModelStatus.READY, **values: Any) -> ModelRow:
-        digest = secrets.token_hex(32)
-        row = ModelRow(
-            **{
-                "id": new_id("mdl"),
-                "organisation_id": pool_row.organisation_id,
-                "pool_id": pool_row.id,
-                "status": status,
-                "name": "a model",
-                "backbone": "conv4",
-                "class_names": ["a", "b"],
-                "image_size": 32,
-                "channels": 1,
-                "mean": [0.5],
-                "std": [0.25],
-                "sha256": digest,
-                "canonical_sha256": digest,
-                "size_bytes": 1,
-            }
-            | values
-        )
+        row = model_row(pool_row, status, **values)
         with database.write() as session:
             session.add(row)
         return row

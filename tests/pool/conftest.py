@@ -1,15 +1,11 @@
 """What tests of the pool share: an emptied database of each kind, rows to put in, a store."""
 
-import os
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, select, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select
 
 from pool.database import repository
 from pool.database.session import Database
@@ -19,6 +15,7 @@ from pool.setup import migrate
 from pool.storage.directory import DirectoryStore
 from pool.usecases.bootstrap import DEFAULT_ORGANISATION, bootstrap
 from pool.usecases.build import record_meta_learner, start_build
+from tests.factories import model_row, postgres_database
 
 Sent = list[tuple[str, str]]
 AddModel = Callable[..., ModelRow]
@@ -35,20 +32,9 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def migrated_postgresql() -> Iterator[str]:
     """One migrated PostgreSQL database for all tests, dropped at their end."""
-    server_url = os.environ.get("MODELPOOL_TEST_POSTGRES", "postgresql+psycopg:///postgres")
-    name = f"modelpool_test_{secrets.token_hex(6)}"
-    server = create_engine(server_url, isolation_level="AUTOCOMMIT")
-    try:
-        with server.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-    except OperationalError:
-        pytest.skip("no PostgreSQL here; set MODELPOOL_TEST_POSTGRES to its URL")
-    url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    migrate(url)
-    yield url
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
+    with postgres_database() as url:
+        migrate(url)
+        yield url
 
 
 @pytest.fixture
@@ -116,26 +102,7 @@ def add_model(database: Database, organisation_id: str) -> AddModel:
                 select(PoolRow).where(PoolRow.organisation_id == organisation_id)
             ).first()
             assert pool is not None
-            digest = secrets.token_hex(32)
-            row = ModelRow(
-                **{
-                    "id": new_id("mdl"),
-                    "organisation_id": organisation_id,
-                    "pool_id": pool.id,
-                    "status": status,
-                    "name": "a model",
-                    "backbone": "conv4",
-                    "class_names": ["a", "b"],
-                    "image_size": 32,
-                    "channels": 1,
-                    "mean": [0.5],
-                    "std": [0.25],
-                    "sha256": digest,
-                    "canonical_sha256": digest,
-                    "size_bytes": 1,
-                }
-                | values
-            )
+            row = model_row(pool, status, **values)
             session.add(row)
         return row
 
