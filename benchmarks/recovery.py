@@ -10,8 +10,6 @@ without augmentation, outside the clock.
 """
 
 import argparse
-import math
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +19,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from benchmarks.intervals import t_half_width
+from benchmarks.curves import META, NEW, PUBLISHED, Point, criteria_of, mean_curve
 from benchmarks.machine import describe_code, describe_machine
 from benchmarks.pool import find_pool, read_pool
 from benchmarks.results import RESULTS, write_record
@@ -37,8 +35,6 @@ from ml.types import Teacher
 META_BUDGETS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
 NEW_BUDGETS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 30, 50, 100, 200)
 PUBLISHED_BUDGETS = (3, 5, 7, 10, 15)
-RECOGNISED = 0.95
-META, NEW, PUBLISHED = "meta-generator", "new generator", "new generator, published settings"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -51,20 +47,6 @@ class Contender:
     """None: drawn anew for each teacher."""
     config: RecoveryConfig
     budgets: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """What a number of steps bought on one teacher."""
-
-    steps: int
-    seconds: float
-    accuracy: float
-    """Share of the images that the teacher gives their label."""
-    cross_entropy: float
-    """In nats."""
-    gap: float
-    """Sum over layers of the BatchNorm gaps, in activations."""
 
 
 def main() -> None:
@@ -235,77 +217,6 @@ def clock(device: torch.device) -> float:
         torch.cuda.synchronize(device)
         return time.perf_counter()
     return time.process_time()
-
-
-def mean_curve(curves: Sequence[Sequence[Point]]) -> list[dict[str, float]]:
-    """Means over teachers, budget by budget."""
-    fields = ("steps", "seconds", "accuracy", "cross_entropy", "gap")
-    return [
-        {name: statistics.fmean(getattr(point, name) for point in points) for name in fields}
-        for points in zip(*curves, strict=True)
-    ]
-
-
-def criteria_of(curves: dict[str, list[list[Point]]]) -> list[dict[str, Any]]:
-    """For each criterion, how much sooner the meta-generator meets it than each new one."""
-    targets = [curve[-1].gap for curve in curves[NEW]]
-    recognised = [RECOGNISED] * len(targets)
-    return [
-        compared("teacher recognises 95 %", curves, NEW, recognised, by_gap=False),
-        compared("teacher recognises 95 %", curves, PUBLISHED, recognised, by_gap=False),
-        compared("BatchNorm gap of a new generator's 200 steps", curves, NEW, targets, by_gap=True),
-    ]
-
-
-def compared(
-    criterion: str,
-    curves: dict[str, list[list[Point]]],
-    baseline: str,
-    targets: Sequence[float],
-    *,
-    by_gap: bool,
-) -> dict[str, Any]:
-    """Seconds until a target is met, per teacher, and their ratio (geometric mean, t interval)."""
-    found = {
-        name: [
-            first_to_meet(curve, target, by_gap=by_gap)
-            for curve, target in zip(curves[name], targets, strict=True)
-        ]
-        for name in (META, baseline)
-    }
-    logs = [
-        math.log(theirs.seconds / ours.seconds)
-        for ours, theirs in zip(found[META], found[baseline], strict=True)
-        if ours is not None and theirs is not None
-    ]
-    half = t_half_width(logs)
-    ratio = math.exp(statistics.fmean(logs)) if logs else None
-    return {
-        "criterion": criterion,
-        "baseline": baseline,
-        "teachers": len(targets),
-        "met": {name: sum(each is not None for each in points) for name, points in found.items()},
-        "steps": {name: median_steps(points) for name, points in found.items()},
-        "speed_up": ratio,
-        "speed_up_95": None
-        if ratio is None or half is None
-        else [ratio / math.exp(half), ratio * math.exp(half)],
-        "n": len(logs),
-    }
-
-
-def first_to_meet(curve: Sequence[Point], target: float, *, by_gap: bool) -> Point | None:
-    """The smallest budget that meets a target; None if none does."""
-    for point in curve:
-        if (point.gap <= target) if by_gap else (point.accuracy >= target):
-            return point
-    return None
-
-
-def median_steps(points: Sequence[Point | None]) -> float | None:
-    """Of those teachers on which the target was met."""
-    steps = [point.steps for point in points if point is not None]
-    return statistics.median(steps) if steps else None
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from benchmarks.protocols import RIDGE, Contestant, by_protocol, draw_episodes, 
 from benchmarks.recipe import Recipe, find_recipes, read_recipe, smoke_recipe
 from benchmarks.results import RESULTS, Figure, Result, Run, plain, read_result, write_result
 from benchmarks.stock import Stock
-from benchmarks.subjects import Built, build_subject, on_device, resolve_options
+from benchmarks.subjects import Built, build_subject, resolve_options
+from benchmarks.teachers import on_device
 from benchmarks.training import select
 from ml.errors import MlError
 

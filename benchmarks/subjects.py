@@ -5,7 +5,7 @@ Dims: I images, D features.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.data import BenchmarkError
-from benchmarks.pool import Pool
 from benchmarks.protocols import (
     Contestant,
     by_features,
@@ -26,12 +25,18 @@ from benchmarks.protocols import (
 )
 from benchmarks.recipe import Recipe
 from benchmarks.stock import Split, Stock, unit_features
+from benchmarks.teachers import (
+    as_teacher,
+    contestants_of,
+    mean_tensors,
+    on_device,
+    some_teachers,
+)
 from benchmarks.training import Snapshot, free_settings, train_free
 from ml.backbones import build, initialize
 from ml.canvas import choose_canvas
 from ml.evaluation import teacher_centroid
 from ml.learner import MetaLearner
-from ml.types import Teacher
 
 SELECTION_EPISODES, SELECTION_SHOTS = 200, 5
 
@@ -215,72 +220,6 @@ def weight_average(stock: Stock, recipe: Recipe, options: Mapping[str, Any], see
     teacher = as_teacher(averaged)
     features = by_features(lambda split: unit_features(teacher, split.images, stock.device))
     return Built(contestants={**by_protocol(averaged), **features})
-
-
-def mean_tensors(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Element-wise mean of state dicts; of counters, the first's."""
-    return {
-        name: torch.stack([state[name] for state in states]).mean(dim=0)
-        if first.is_floating_point()
-        else first
-        for name, first in states[0].items()
-    }
-
-
-def some_teachers(pool: Pool, n_teachers: int, seed: int) -> list[Teacher]:
-    """So many of the pool's teachers, drawn without replacement; all of them for 0.
-
-    Raises:
-        BenchmarkError: if the pool has fewer.
-    """
-    if n_teachers == 0:
-        return list(pool.teachers)
-    if not 0 < n_teachers <= len(pool.teachers):
-        raise BenchmarkError(
-            f"The pool {pool.name} has {len(pool.teachers)} teachers, n_teachers is {n_teachers}."
-        )
-    rng = torch.Generator().manual_seed(seed)
-    drawn = torch.randperm(len(pool.teachers), generator=rng)[:n_teachers]
-    return [pool.teachers[place] for place in drawn.tolist()]
-
-
-def contestants_of(stock: Stock, teacher: Teacher) -> dict[str, Contestant]:
-    """A teacher's features, and its weights as an initialisation."""
-    return {
-        **by_features(lambda split: stock.features(teacher, split)),
-        **by_protocol(as_meta_learner(teacher)),
-    }
-
-
-def as_meta_learner(teacher: Teacher) -> MetaLearner:
-    """A teacher's weights as an initialisation, its head included."""
-    return MetaLearner(
-        backbone=teacher.backbone,
-        n_way=teacher.n_classes,
-        image_size=teacher.image_size,
-        channels=teacher.channels,
-        mean=teacher.mean,
-        std=teacher.std,
-        tensors=teacher.module.state_dict(),
-    )
-
-
-def as_teacher(learner: MetaLearner) -> Teacher:
-    """A meta-learner's weights as a frozen network."""
-    return Teacher(
-        module=learner.module(),
-        backbone=learner.backbone,
-        class_names=tuple(map(str, range(learner.n_way))),
-        image_size=learner.image_size,
-        channels=learner.channels,
-        mean=learner.mean,
-        std=learner.std,
-    )
-
-
-def on_device(learner: MetaLearner, device: torch.device) -> MetaLearner:
-    """The same meta-learner, answering on a device."""
-    return replace(learner, tensors={n: t.to(device) for n, t in learner.tensors.items()})
 
 
 # Meta-learning.

@@ -45,7 +45,8 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_files_that_a_page_names_exist(page: Path) -> None:
     named = re.findall(
-        r"`((?:app|worker|pool|ml|demo|tests|migrations|docs)/[\w/.-]+)`", page.read_text()
+        r"`((?:app|worker|pool|ml|demo|benchmarks|tests|migrations|docs)/[\w/.-]+)`",
+        page.read_text(),
     )
     assert [name for name in named if not list(ROOT.glob(f"{name}*"))] == []
 
@@ -79,7 +80,7 @@ def test_every_word_of_the_glossary_that_is_banned_stays_out_of_the_names_of_cod
     banned = re.compile(r"\b(fast_weights|train_once|final_model|num_sup_kd)\b")
     offenders = [
         path.relative_to(ROOT).as_posix()
-        for package in ("app", "worker", "pool", "ml", "demo")
+        for package in ("app", "worker", "pool", "ml", "demo", "benchmarks")
         for path in (ROOT / package).rglob("*.py")
         if banned.search(path.read_text()) or path.stem in ("utils", "helpers", "common", "misc")
     ]

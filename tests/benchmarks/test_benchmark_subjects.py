@@ -10,13 +10,8 @@ from torch import Tensor
 from benchmarks.data import BenchmarkError
 from benchmarks.protocols import RIDGE, Contestant, by_protocol, draw_episodes, measure
 from benchmarks.stock import Stock, unit_features
-from benchmarks.subjects import (
-    Built,
-    as_meta_learner,
-    build_subject,
-    resolve_options,
-    some_teachers,
-)
+from benchmarks.subjects import Built, build_subject, resolve_options
+from benchmarks.teachers import as_meta_learner, some_teachers
 from benchmarks.training import SMOKE_CONFIG, Snapshot, select, train_free
 from ml.evaluation import pixel_centroid
 from ml.learner import MetaLearner

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks import recovery, replay, roofline, throughput
+from benchmarks.curves import META, NEW, PUBLISHED, Point, criteria_of
 from benchmarks.machines import Legend
-from benchmarks.recovery import META, NEW, PUBLISHED, Point, criteria_of
 from benchmarks.roofline import Cost, Rates, cost_of
 from benchmarks.tables.recovery import recovery_tables
 from benchmarks.tables.replay import replay_tables
