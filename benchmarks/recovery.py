@@ -20,12 +20,14 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.curves import META, NEW, PUBLISHED, Point, criteria_of, mean_curve
+from benchmarks.data import BenchmarkError
 from benchmarks.machine import describe_code, describe_machine
 from benchmarks.pool import find_pool, read_pool
 from benchmarks.results import RESULTS, write_record
 from ml.algorithms.free import draw_tasks, recover, update_meta_generator
 from ml.algorithms.free_config import FreeConfig, configure
 from ml.algorithms.free_run import Run, begin
+from ml.errors import MlError
 from ml.functional import Params, parameters_of
 from ml.inversion.generator import Generator, new_generator
 from ml.inversion.recover import Recovery, RecoveryConfig, recover_task, task_logits
@@ -50,8 +52,15 @@ class Contender:
 
 
 def main() -> None:
-    """Measure, write one record, and print the two ratios."""
-    options = read_options()
+    """Measure, write one record, and print the ratios."""
+    try:
+        measure(read_options())
+    except (BenchmarkError, MlError) as error:
+        raise SystemExit(f"The benchmark cannot go on.\n{error}") from error
+
+
+def measure(options: argparse.Namespace) -> None:
+    """What the command line asks for."""
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     pool = read_pool(find_pool(options.pool, options.pool_name), options.pool_name, device)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.data import BenchmarkError
 from benchmarks.intervals import t_half_width
 from benchmarks.machine import describe_code, describe_machine, peak_memory, reset_peak_memory
 from benchmarks.pool import find_pool, read_pool
@@ -23,6 +24,7 @@ from benchmarks.results import RESULTS, write_record
 from benchmarks.roofline import Cost, cost_of, measured_rates, seconds_of
 from ml.algorithms.free_config import FreeConfig, configure
 from ml.algorithms.free_run import begin
+from ml.errors import MlError
 from ml.inversion.precision import native_bfloat16
 from ml.inversion.recover import recover_task
 from ml.inversion.stacked import recover_tasks
@@ -50,7 +52,14 @@ class Way:
 
 def main() -> None:
     """Measure and write one record."""
-    options = read_options()
+    try:
+        measure(read_options())
+    except (BenchmarkError, MlError) as error:
+        raise SystemExit(f"The benchmark cannot go on.\n{error}") from error
+
+
+def measure(options: argparse.Namespace) -> None:
+    """What the command line asks for."""
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     pool = read_pool(find_pool(options.pool, options.pool_name), options.pool_name, device)

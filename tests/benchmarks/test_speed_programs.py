@@ -111,3 +111,12 @@ def test_replay_leaves_a_record_in_which_both_ways_agree(record_of) -> None:
     assert [case["n_shot"] for case in record["cases"]] == [1, 5]
     assert all(case["largest_difference"] < 1e-5 for case in record["cases"])
     assert "conv4" in "\n".join(replay_tables([record], Legend([], [record])))
+
+
+@pytest.mark.parametrize("program", [recovery, throughput])
+def test_a_pool_that_is_not_there_is_a_sentence_and_no_traceback(
+    program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", "--pool", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"cannot go on.*\n.*holds no checkpoint"):
+        program.main()
