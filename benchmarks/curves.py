@@ -10,6 +10,10 @@ from benchmarks.intervals import t_half_width
 
 RECOGNISED = 0.95
 META, NEW, PUBLISHED = "meta-generator", "new generator", "new generator, published settings"
+INVERSION = "new generator, slow inversion as published"
+LAST_GAP = "BatchNorm gap of that one's 200 steps"
+OWN_STEPS = (5, 10)
+"""Steps of the meta-generator whose quality a new one is to reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +41,26 @@ def mean_curve(curves: Sequence[Sequence[Point]]) -> list[dict[str, float]]:
 
 def criteria_of(curves: dict[str, list[list[Point]]]) -> list[dict[str, Any]]:
     """For each criterion, how much sooner the meta-generator meets it than each new one."""
-    targets = [curve[-1].gap for curve in curves[NEW]]
-    recognised = [RECOGNISED] * len(targets)
+    recognised = [RECOGNISED] * len(curves[META])
+    own = {
+        f"BatchNorm gap of the meta-generator's {steps} steps": [
+            next(point.gap for point in curve if point.steps >= steps) for curve in curves[META]
+        ]
+        for steps in OWN_STEPS
+        if all(curve[-1].steps >= steps for curve in curves[META])
+    }
     return [
         compared("teacher recognises 95 %", curves, NEW, recognised, by_gap=False),
         compared("teacher recognises 95 %", curves, PUBLISHED, recognised, by_gap=False),
-        compared("BatchNorm gap of a new generator's 200 steps", curves, NEW, targets, by_gap=True),
+        *(compared(name, curves, NEW, gaps, by_gap=True) for name, gaps in own.items()),
+        compared(LAST_GAP, curves, NEW, last_gaps(curves[NEW]), by_gap=True),
+        compared(LAST_GAP, curves, INVERSION, last_gaps(curves[INVERSION]), by_gap=True),
     ]
+
+
+def last_gaps(curves: Sequence[Sequence[Point]]) -> list[float]:
+    """What the largest budget reached on each teacher."""
+    return [curve[-1].gap for curve in curves]
 
 
 def compared(

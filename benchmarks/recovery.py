@@ -4,9 +4,9 @@
 
 A meta-generator is trained on a pool's teachers but the held-out ones. On each of those, images are
 recovered with budgets of 1, 2, 3, ... steps, from the meta-generator and from a newly initialised
-one, in turn. Two criteria: the teacher gives 95 % of the images their label; and its BatchNorm
-statistics are met as well as by 200 steps of a new generator. Judged on the images as recovered,
-without augmentation, outside the clock.
+one, in turn. Criteria: the teacher gives 95 % of the images their label; its BatchNorm statistics
+are met as well as by 200 steps of a new generator, or as by the meta-generator's own 5 and 10
+steps. Judged on the images as recovered, without augmentation, outside the clock.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from benchmarks.curves import META, NEW, PUBLISHED, Point, criteria_of, mean_curve
+from benchmarks.curves import INVERSION, META, NEW, PUBLISHED, Point, criteria_of, mean_curve
 from benchmarks.data import BenchmarkError
 from benchmarks.machine import describe_code, describe_machine
 from benchmarks.pool import find_pool, read_pool
@@ -35,8 +35,13 @@ from ml.inversion.statistics import batch_norm_gaps
 from ml.types import Teacher
 
 META_BUDGETS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
-NEW_BUDGETS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 30, 50, 100, 200)
+NEW_BUDGETS = (
+    *(1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 100),
+    200,
+)
 PUBLISHED_BUDGETS = (3, 5, 7, 10, 15)
+INVERSION_BUDGETS = (200,)
+INVERSION_WIDTH, INVERSION_BN_WEIGHT = 16, 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -135,8 +140,14 @@ def meta_trained(
 
 
 def contenders_of(run: Run, config: FreeConfig) -> list[Contender]:
-    """The meta-generator, a new one with the same settings, a new one with the published ones."""
+    """The meta-generator; new ones with its settings, FREE's, and those of a slow inversion.
+
+    The last is what FREE's peers do for each model (TGR, Wei et al. 2024): 200 steps with a
+    BatchNorm term of weight 1, in float32 with black borders; of width 16 to be no slower than it
+    need be.
+    """
     published = configure({"preset": "published_code"})
+    slow = replace(published, generator_width=INVERSION_WIDTH, bn_weight=INVERSION_BN_WEIGHT)
     alike = replace(config.recovery, candidates=1)  # nothing to choose from an untrained generator
     return [
         Contender(
@@ -153,6 +164,13 @@ def contenders_of(run: Run, config: FreeConfig) -> list[Contender]:
             phi=None,
             config=published.recovery,
             budgets=PUBLISHED_BUDGETS,
+        ),
+        Contender(
+            name=INVERSION,
+            generator=generator_like(run, slow, seed=0),
+            phi=None,
+            config=slow.recovery,
+            budgets=INVERSION_BUDGETS,
         ),
     ]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import recovery, replay, roofline, throughput
-from benchmarks.curves import META, NEW, PUBLISHED, Point, criteria_of
+from benchmarks.curves import INVERSION, META, NEW, PUBLISHED, Point, criteria_of
 from benchmarks.machines import Legend
 from benchmarks.roofline import Cost, Rates, cost_of
 from benchmarks.tables.recovery import recovery_tables
@@ -35,8 +35,9 @@ def test_a_speed_up_is_the_geometric_mean_over_teachers_of_times_to_the_same_qua
             curve((5, 4.0, 0.99, 8.0), (7, 8.0, 1.0, 6.0), (200, 200.0, 1.0, 2.0)),
         ],
         PUBLISHED: [curve((5, 50.0, 1.0, 30.0))] * 2,
+        INVERSION: [curve((200, 90.0, 1.0, 8.0))] * 2,
     }
-    recognised, published, gaps = criteria_of(curves)
+    recognised, published, gaps, inversion = criteria_of(curves)
     assert recognised["speed_up"] == pytest.approx((8.0 / 2.0 * 4.0 / 1.0) ** 0.5)
     assert recognised["steps"] == {META: 1.5, NEW: 6.0}
     assert published["speed_up"] == pytest.approx((50.0 / 2.0 * 50.0 / 1.0) ** 0.5)
@@ -44,6 +45,19 @@ def test_a_speed_up_is_the_geometric_mean_over_teachers_of_times_to_the_same_qua
     assert gaps["met"] == {META: 1, NEW: 2}
     assert (gaps["speed_up"], gaps["n"]) == (pytest.approx(100.0), 1)
     assert gaps["speed_up_95"] is None
+    assert inversion["speed_up"] == pytest.approx((90.0 / 2.0 * 90.0 / 1.0) ** 0.5)
+
+
+def test_a_new_generator_is_timed_to_the_quality_of_the_meta_generators_own_steps() -> None:
+    curves = {
+        META: [curve((1, 1.0, 1.0, 9.0), (5, 2.0, 1.0, 4.0), (10, 4.0, 1.0, 3.0))],
+        NEW: [curve((20, 10.0, 1.0, 4.5), (30, 16.0, 1.0, 3.9), (200, 100.0, 1.0, 2.0))],
+        PUBLISHED: [curve((5, 50.0, 1.0, 30.0))],
+        INVERSION: [curve((200, 90.0, 1.0, 8.0))],
+    }
+    found = {each["criterion"]: each["speed_up"] for each in criteria_of(curves)}
+    assert found["BatchNorm gap of the meta-generator's 5 steps"] == pytest.approx(16.0 / 2.0)
+    assert found["BatchNorm gap of the meta-generator's 10 steps"] == pytest.approx(100.0 / 4.0)
 
 
 def test_operations_and_bytes_of_a_matrix_product_are_counted() -> None:
@@ -76,7 +90,7 @@ def record_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_recovery_leaves_a_record_whose_table_names_its_command(
     record_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("META_BUDGETS", "NEW_BUDGETS", "PUBLISHED_BUDGETS"):
+    for name in ("META_BUDGETS", "NEW_BUDGETS", "PUBLISHED_BUDGETS", "INVERSION_BUDGETS"):
         monkeypatch.setattr(recovery, name, (1,))
     pool = write_pool(tmp_path / "toys", 4)
     arguments = ("--preset", "tiny", "--held-out", "2", "--outer-steps", "1")
@@ -88,6 +102,7 @@ def test_recovery_leaves_a_record_whose_table_names_its_command(
         META: 1,
         NEW: 1,
         PUBLISHED: 1,
+        INVERSION: 1,
     }
     page = "\n".join(recovery_tables([record], Legend([], [record])))
     assert "--pool POOL --pool-name toys --preset tiny --set latent_dim=4" in page
