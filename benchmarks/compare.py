@@ -40,7 +40,7 @@ Accuracy in %, 5-way.
 - **[± over seeds]**: the 95 % t interval over the row's seeds. Only this one speaks of the method
   rather than of the build at hand; `[one build]` warns where there is a single seed of something
   that was trained.
-- **last, selected, peak**: a run's final learner; the snapshot that was best on validation classes,
+- **last, selected, peak**: a run's final learner; the waypoint that was best on validation classes,
   then asked like any other row; and the very value that chose it, which is optimistic and stands
   under Runs only. Test classes choose nothing.
 - *Lines in italics were not measured here.* FREE's published figures are peaks on the test classes:

@@ -34,9 +34,9 @@ class Accuracy:
 class Figure:
     """One accuracy of a run, and what it is of."""
 
-    snapshot: str
+    waypoint: str
     """`untrained` (nothing was meta-trained), `last` (the final learner) or `selected` (the best
-    on validation among the snapshots and the last)."""
+    on validation among the waypoints and the last)."""
     split: str
     protocol: str
     n_shot: int

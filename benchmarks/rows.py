@@ -1,4 +1,4 @@
-"""Results as the rows of tables: one for each result, snapshot, split and protocol."""
+"""Results as the rows of tables: one for each result, waypoint, split and protocol."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from benchmarks.intervals import Summary, summarise
 from benchmarks.results import Accuracy, Result
 
-SNAPSHOT_TITLES: Mapping[str, str] = {
+WAYPOINT_TITLES: Mapping[str, str] = {
     "untrained": "",
     "last": ", last",
     "selected": ", selected on validation",
@@ -18,7 +18,7 @@ class Row:
     """One line of a table."""
 
     result: Result
-    snapshot: str
+    waypoint: str
     split: str
     protocol: str
     by_shots: Mapping[int, Mapping[int, Accuracy]]
@@ -27,7 +27,7 @@ class Row:
     @property
     def title(self) -> str:
         """What the row is called."""
-        return self.result.heading["title"] + SNAPSHOT_TITLES[self.snapshot]
+        return self.result.heading["title"] + WAYPOINT_TITLES[self.waypoint]
 
     @property
     def table(self) -> str:
@@ -42,7 +42,7 @@ class Row:
     @property
     def trained(self) -> bool:
         """Whether it was meta-trained, so that its seeds are builds."""
-        return self.snapshot != "untrained"
+        return self.waypoint != "untrained"
 
     @property
     def command(self) -> str:
@@ -74,18 +74,18 @@ def rows_of(results: Iterable[Result]) -> list[Row]:
     for result in by_name.values():
         for run in result.runs:
             for figure in run.figures:
-                key = (result.name, figure.snapshot, figure.split, figure.protocol)
+                key = (result.name, figure.waypoint, figure.split, figure.protocol)
                 of_shots = found.setdefault(key, {}).setdefault(figure.n_shot, {})
                 of_shots[run.seed] = figure.accuracy
     rows = [
         Row(
             result=by_name[name],
-            snapshot=snapshot,
+            waypoint=waypoint,
             split=split,
             protocol=protocol,
             by_shots=by_shots,
         )
-        for (name, snapshot, split, protocol), by_shots in found.items()
+        for (name, waypoint, split, protocol), by_shots in found.items()
     ]
     return sorted(rows, key=lambda row: (-best_mean(row), row.title))
 

@@ -1,6 +1,6 @@
 """`python -m benchmarks.run RECIPE...`: measure recipes, one JSON file each.
 
-For each recipe and seed: build the subject, select a snapshot if there are any, ask everything
+For each recipe and seed: build the subject, select a waypoint if there are any, ask everything
 under every protocol on every split, write down what came out. A recipe and seed that are there
 already, with the same settings, are not measured again.
 """
@@ -168,8 +168,8 @@ def measure_seed(plan: Plan, stock: Stock, seed: int) -> Run:
         facts, named = candidates(built, stock, recipe)
         figures = tuple(
             figure
-            for snapshot, contestants in named.items()
-            for figure in ask(snapshot, contestants, stock, recipe)
+            for waypoint, contestants in named.items()
+            for figure in ask(waypoint, contestants, stock, recipe)
         )
     facts |= {
         "machine": describe_machine(stock.device),
@@ -186,18 +186,18 @@ def candidates(
 ) -> tuple[dict[str, Any], dict[str, Mapping[str, Contestant]]]:
     """Who is asked, under the names that results use; and what led to the choice."""
     facts = dict(built.facts)
-    if built.snapshots is None:
+    if built.waypoints is None:
         return facts, {"untrained": built.contestants}
     named: dict[str, Mapping[str, Contestant]] = {"last": built.contestants}
-    if built.snapshots:
-        selection = select(stock, recipe, built.snapshots)
+    if built.waypoints:
+        selection = select(stock, recipe, built.waypoints)
         facts["selection"] = selection.facts
         named["selected"] = by_protocol(on_device(selection.chosen.learner, stock.device))
     return facts, named
 
 
 def ask(
-    snapshot: str, contestants: Mapping[str, Contestant], stock: Stock, recipe: Recipe
+    waypoint: str, contestants: Mapping[str, Contestant], stock: Stock, recipe: Recipe
 ) -> Iterator[Figure]:
     """Every protocol on every split, with every number of shots."""
     for split_name in recipe.splits:
@@ -207,7 +207,7 @@ def ask(
             for n_shot in recipe.shots:
                 rows = draw_episodes(recipe, split, n_shot)
                 yield Figure(
-                    snapshot=snapshot,
+                    waypoint=waypoint,
                     split=split_name,
                     protocol=protocol,
                     n_shot=n_shot,
@@ -219,7 +219,7 @@ def line_of(figure: Figure) -> str:
     """A figure for the terminal."""
     accuracy = figure.accuracy
     return (
-        f"{figure.snapshot}, {figure.split}, {figure.protocol}, {figure.n_shot}-shot: "
+        f"{figure.waypoint}, {figure.split}, {figure.protocol}, {figure.n_shot}-shot: "
         f"{100 * accuracy.mean:.1f} ± {100 * accuracy.half_width_95:.1f} % (n = {accuracy.n})"
     )
 

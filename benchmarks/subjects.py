@@ -32,7 +32,7 @@ from benchmarks.teachers import (
     on_device,
     some_teachers,
 )
-from benchmarks.training import Snapshot, free_settings, train_free
+from benchmarks.training import Waypoint, free_settings, train_free
 from ml.backbones import build, initialize
 from ml.canvas import choose_canvas
 from ml.evaluation import teacher_centroid
@@ -47,7 +47,7 @@ class Built:
 
     contestants: Mapping[str, Contestant]
     """By protocol."""
-    snapshots: Sequence[Snapshot] | None = None
+    waypoints: Sequence[Waypoint] | None = None
     """What a meta-training run offered on its way; None where nothing was meta-trained."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -232,11 +232,11 @@ def free(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) ->
         options["config"],
         seed=seed,
         device=stock.device,
-        with_snapshots=options["snapshots"],
+        with_waypoints=options["waypoints"],
     )
     return Built(
         contestants=by_protocol(on_device(trained.learner, stock.device)),
-        snapshots=trained.snapshots,
+        waypoints=trained.waypoints,
         facts={"trace": trained.trace},
     )
 
@@ -249,6 +249,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "best_teacher": Kind(build=best_teacher, options={"n_teachers": 0}),
         "ensemble": Kind(build=ensemble, options={"n_teachers": 0}),
         "weight_average": Kind(build=weight_average, options={"n_teachers": 0}),
-        "free": Kind(build=free, options={"config": {}, "snapshots": False}, resolve=free_settings),
+        "free": Kind(build=free, options={"config": {}, "waypoints": False}, resolve=free_settings),
     }
 )

@@ -1,4 +1,4 @@
-"""FREE as a subject: its config resolved, its run watched, its snapshots kept and chosen from."""
+"""FREE as a subject: its config resolved, its run watched, its waypoints kept and chosen from."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ from ml.learner import MetaLearner
 from ml.types import Teacher
 
 SELECTION_PROTOCOL, SELECTION_SHOTS, SELECTION_EPISODES = "serving", 5, 100
-"""How snapshots are judged on validation classes, on episodes of their own."""
+"""How waypoints are judged on validation classes, on episodes of their own."""
 
 SMOKE_CONFIG: Mapping[str, Any] = {
     "outer_steps": 4,
@@ -37,7 +37,7 @@ SMOKE_CONFIG: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Snapshot:
+class Waypoint:
     """A meta-learner as it was after some steps."""
 
     step: int
@@ -49,16 +49,16 @@ class Trained:
     """What a run delivered, and what it told on its way."""
 
     learner: MetaLearner
-    snapshots: tuple[Snapshot, ...]
+    waypoints: tuple[Waypoint, ...]
     """Of the way and, last, of the end; none unless they were asked for."""
     trace: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Selection:
-    """The snapshot that was best on validation classes."""
+    """The waypoint that was best on validation classes."""
 
-    chosen: Snapshot
+    chosen: Waypoint
     facts: Mapping[str, Any]
 
 
@@ -74,7 +74,7 @@ def free_settings(options: Mapping[str, Any], recipe: Recipe) -> Mapping[str, An
     except InvalidConfig as error:
         raise BenchmarkError(f"Recipe {recipe.name}: {error}.") from error
     preset = options["config"].get("preset", "paper")
-    return {"preset": preset, "config": resolved, "snapshots": options["snapshots"]}
+    return {"preset": preset, "config": resolved, "waypoints": options["waypoints"]}
 
 
 def train_free(
@@ -83,25 +83,25 @@ def train_free(
     *,
     seed: int,
     device: torch.device,
-    with_snapshots: bool,
+    with_waypoints: bool,
     train: Callable[..., MetaLearner] = ALGORITHMS["free"].train,
 ) -> Trained:
     """Run FREE once.
 
-    Snapshots are only put aside here: judging them is not part of the build's time.
+    Waypoints are only put aside here: judging them is not part of the build's time.
 
     Args:
         teachers: on `device`.
         config: every field of FreeConfig.
         seed: of the run's only source of randomness.
         device: where to compute.
-        with_snapshots: whether to keep what the run offers at its boundaries.
+        with_waypoints: whether to keep what the run offers at its boundaries.
         train: FREE, or what stands for it.
     """
-    snapshots: list[Snapshot] = []
+    waypoints: list[Waypoint] = []
 
     def keep(step: int, learner: MetaLearner) -> None:
-        snapshots.append(Snapshot(step=step, learner=learner))
+        waypoints.append(Waypoint(step=step, learner=learner))
 
     resolved = ALGORITHMS["free"].configure(config)
     trace = Trace()
@@ -111,16 +111,16 @@ def train_free(
         rng=torch.Generator().manual_seed(seed),
         device=device,
         report=trace,
-        **({"offer": keep} if with_snapshots else {}),
+        **({"offer": keep} if with_waypoints else {}),
     )
     facts = trace.facts()
-    if with_snapshots:
+    if with_waypoints:
         keep(resolved.outer_steps, learner)
-    return Trained(learner=learner, snapshots=tuple(snapshots), trace=facts)
+    return Trained(learner=learner, waypoints=tuple(waypoints), trace=facts)
 
 
-def select(stock: Stock, recipe: Recipe, snapshots: Sequence[Snapshot]) -> Selection:
-    """Judge snapshots on validation classes; of equals the earliest wins.
+def select(stock: Stock, recipe: Recipe, waypoints: Sequence[Waypoint]) -> Selection:
+    """Judge waypoints on validation classes; of equals the earliest wins.
 
     The value that chose is the best of several, so it is optimistic and named `peak`.
     """
@@ -133,19 +133,19 @@ def select(stock: Stock, recipe: Recipe, snapshots: Sequence[Snapshot]) -> Selec
         purpose="selection",
     )
     accuracies: list[Accuracy] = []
-    for snapshot in snapshots:
-        contestant = by_protocol(snapshot.learner)[SELECTION_PROTOCOL]
+    for waypoint in waypoints:
+        contestant = by_protocol(waypoint.learner)[SELECTION_PROTOCOL]
         accuracies.append(measure(contestant(split), rows, SELECTION_SHOTS))
-    best = max(range(len(snapshots)), key=lambda place: accuracies[place].mean)
+    best = max(range(len(waypoints)), key=lambda place: accuracies[place].mean)
     facts = {
-        "step": snapshots[best].step,
+        "step": waypoints[best].step,
         "peak": asdict(accuracies[best]),
         "split": "validation",
         "protocol": SELECTION_PROTOCOL,
         "n_shot": SELECTION_SHOTS,
         "curve": [
-            {"step": snapshot.step, "accuracy": accuracy.mean}
-            for snapshot, accuracy in zip(snapshots, accuracies, strict=True)
+            {"step": waypoint.step, "accuracy": accuracy.mean}
+            for waypoint, accuracy in zip(waypoints, accuracies, strict=True)
         ],
     }
-    return Selection(chosen=snapshots[best], facts=facts)
+    return Selection(chosen=waypoints[best], facts=facts)

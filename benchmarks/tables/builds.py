@@ -1,4 +1,4 @@
-"""What each run cost, and how the choice among snapshots went."""
+"""What each run cost, and how the choice among waypoints went."""
 
 from collections.abc import Sequence
 
@@ -65,6 +65,6 @@ def selection_table(results: Sequence[Result]) -> list[str]:
                     f"{selection['n_shot']}-shot, `{selection['protocol']}`, n = {peak['n']}",
                 ]
             )
-    columns = ["recipe", "seed", "snapshots", "selected step"]
+    columns = ["recipe", "seed", "waypoints", "selected step"]
     columns += ["peak on validation, optimistic, %", "judged on"]
     return markdown.table(columns, body) if body else []

@@ -10,12 +10,12 @@ from benchmarks.rows import Row, shots_of
 from benchmarks.tables.accuracy import cells_of, origin_of, title_of
 
 Place = tuple[str, str, str, str]
-"""Data set, split, protocol, snapshot: what two rows must share to be compared."""
+"""Data set, split, protocol, waypoint: what two rows must share to be compared."""
 
 
 def place_of(row: Row) -> Place:
     """Where a row stands."""
-    return (row.dataset, row.split, row.protocol, row.snapshot)
+    return (row.dataset, row.split, row.protocol, row.waypoint)
 
 
 def switch_tables(rows: Sequence[Row], every: Sequence[Row], legend: Legend) -> list[str]:
@@ -29,16 +29,16 @@ def switch_tables(rows: Sequence[Row], every: Sequence[Row], legend: Legend) -> 
     lines: list[str] = []
     bases = {(row.result.name, place_of(row)): row for row in every}
     for place in sorted({place_of(row) for row in rows}, key=_order):
-        dataset, split, protocol, snapshot = place
+        dataset, split, protocol, waypoint = place
         here = [row for row in rows if place_of(row) == place]
-        lines += [f"**{title_of(dataset)}, {split} classes, `{protocol}`, {snapshot}**", ""]
+        lines += [f"**{title_of(dataset)}, {split} classes, `{protocol}`, {waypoint}**", ""]
         lines += switch_table(here, {n: row for (n, p), row in bases.items() if p == place}, legend)
     return lines
 
 
 def _order(place: Place) -> tuple[str, int, int, str]:
-    dataset, split, protocol, snapshot = place
-    return (dataset, SPLITS.index(split), list(PROTOCOLS).index(protocol), snapshot)
+    dataset, split, protocol, waypoint = place
+    return (dataset, SPLITS.index(split), list(PROTOCOLS).index(protocol), waypoint)
 
 
 def switch_table(rows: Sequence[Row], bases: dict[str, Row], legend: Legend) -> list[str]:

@@ -39,10 +39,10 @@ def reached(mean: float, half_width: float = 0.01) -> Accuracy:
     return Accuracy(mean=mean, std=0.1, half_width_95=half_width, n=600)
 
 
-def toy_run(seed: int, mean: float, *, snapshot: str = "last", cpu: str = "Abacus") -> Run:
+def toy_run(seed: int, mean: float, *, waypoint: str = "last", cpu: str = "Abacus") -> Run:
     figures = tuple(
         Figure(
-            snapshot=snapshot,
+            waypoint=waypoint,
             split=split,
             protocol="serving",
             n_shot=n_shot,
@@ -131,7 +131,7 @@ def test_a_row_names_accuracy_seeds_episodes_machine_and_command() -> None:
 
 def test_a_single_build_is_called_one_and_an_untrained_row_is_not() -> None:
     trained = toy_result("mine", [0.3])
-    untrained = replace(toy_result("other", [0.2]), runs=(toy_run(0, 0.2, snapshot="untrained"),))
+    untrained = replace(toy_result("other", [0.2]), runs=(toy_run(0, 0.2, waypoint="untrained"),))
     page = render(findings(trained, untrained))
     assert "[one build]" in line_with(page, "| the mine, last |")
     assert "[one build]" not in line_with(page, "| the other |")

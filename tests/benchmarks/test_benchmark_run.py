@@ -64,7 +64,7 @@ def test_a_trial_of_free_writes_every_fact_of_a_result_and_no_path(tmp_path: Pat
     assert facts["memory"]["peak_resident_bytes"] > 1 << 20
     assert facts["machine"]["threads"] == 1
     figures = record["runs"][0]["figures"]
-    assert {(f["snapshot"], f["split"], f["n_shot"]) for f in figures} == {
+    assert {(f["waypoint"], f["split"], f["n_shot"]) for f in figures} == {
         ("last", split, n_shot) for split in ("validation", "test") for n_shot in (1, 5)
     }
     assert str(tmp_path) not in text

@@ -12,7 +12,7 @@ from benchmarks.protocols import RIDGE, Contestant, by_protocol, draw_episodes, 
 from benchmarks.stock import Stock, unit_features
 from benchmarks.subjects import Built, build_subject, resolve_options
 from benchmarks.teachers import as_meta_learner, some_teachers
-from benchmarks.training import SMOKE_CONFIG, Snapshot, select, train_free
+from benchmarks.training import SMOKE_CONFIG, Waypoint, select, train_free
 from ml.evaluation import pixel_centroid
 from ml.learner import MetaLearner
 from ml.types import Progress
@@ -142,21 +142,21 @@ def blind_learner(stock: Stock) -> MetaLearner:
     return replace(learner, tensors={n: torch.zeros_like(t) for n, t in learner.tensors.items()})
 
 
-def test_selection_takes_the_best_snapshot_on_validation_and_names_its_value_the_peak(
+def test_selection_takes_the_best_waypoint_on_validation_and_names_its_value_the_peak(
     stock: Stock, tmp_path: Path
 ) -> None:
     (tmp_path / "data" / "toy_test.npz").unlink()
     seeing = as_meta_learner(stock.pool(toy_recipe()).teachers[1])
     learners = [blind_learner(stock), seeing, blind_learner(stock)]
-    snapshots = [Snapshot(step=10 * n, learner=each) for n, each in enumerate(learners)]
-    selection = select(stock, toy_recipe(), snapshots)
+    waypoints = [Waypoint(step=10 * n, learner=each) for n, each in enumerate(learners)]
+    selection = select(stock, toy_recipe(), waypoints)
     curve = [point["accuracy"] for point in selection.facts["curve"]]
     assert selection.chosen.learner is seeing
     assert selection.facts["step"] == 10
     assert selection.facts["peak"]["mean"] == max(curve) == curve[1] > curve[0]
 
 
-def test_offered_learners_and_the_last_one_become_snapshots_only_if_wanted(stock: Stock) -> None:
+def test_offered_learners_and_the_last_one_become_waypoints_only_if_wanted(stock: Stock) -> None:
     """A stand-in for FREE that reports, offers at steps 2 and 4, and ends at step 5."""
     seeing = as_meta_learner(stock.pool(toy_recipe()).teachers[1])
     asked: list[set[str]] = []
@@ -170,12 +170,12 @@ def test_offered_learners_and_the_last_one_become_snapshots_only_if_wanted(stock
 
     settings = {**SMOKE_CONFIG, "outer_steps": 5}
     trained = [
-        train_free((), settings, seed=0, device=stock.device, with_snapshots=each, train=train)
+        train_free((), settings, seed=0, device=stock.device, with_waypoints=each, train=train)
         for each in (True, False)
     ]
     assert asked == [{"offer"}, set()]
-    assert [snapshot.step for snapshot in trained[0].snapshots] == [2, 4, 5]
-    assert trained[0].snapshots[-1].learner is seeing
-    assert trained[1].snapshots == ()
+    assert [waypoint.step for waypoint in trained[0].waypoints] == [2, 4, 5]
+    assert trained[0].waypoints[-1].learner is seeing
+    assert trained[1].waypoints == ()
     assert trained[0].trace["stages"]["s"]["reports"] == 1
     assert trained[0].trace["last_metrics"] == {"loss": 2.0}
