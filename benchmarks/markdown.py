@@ -24,8 +24,14 @@ def ratio(value: float | None, interval: Sequence[float] | None) -> str:
     """A ratio of times, with its interval where there is one."""
     if value is None:
         return "-"
-    text = f"{value:.2g}" if value < 10 else f"{value:.0f}"
-    return text if interval is None else f"{text} ({interval[0]:.2g} to {interval[1]:.2g})"
+    text = _two_digits(value)
+    if interval is None:
+        return text
+    return f"{text} ({_two_digits(interval[0])} to {_two_digits(interval[1])})"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 def accuracy(summary: Summary | None, *, trained: bool) -> str:
