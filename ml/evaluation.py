@@ -113,7 +113,8 @@ def random_initialisation(like: MetaLearner, rng: torch.Generator) -> MetaLearne
     )
     initialize(module, rng)
     device = next(iter(like.tensors.values())).device
-    return replace(like, tensors={n: t.to(device) for n, t in module.state_dict().items()})
+    tensors = {name: tensor.to(device) for name, tensor in module.state_dict().items()}
+    return replace(like, tensors=tensors, projection=None)
 
 
 def teacher_centroid(teacher: Teacher) -> Predictor:

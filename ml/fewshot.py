@@ -105,11 +105,19 @@ def nearest_centroid(
     SimpleShot, "CL2N"; there the centre is that of the base classes, which nobody here has).
     """
     encoder = serving_module(meta_learner, support).encoder
-    support_SD, query_QD = in_chunks(encoder, support), in_chunks(encoder, queries)
+    support_SD, query_QD = (
+        projected(meta_learner, in_chunks(encoder, images)) for images in (support, queries)
+    )
     centre_D = class_means(support_SD, labels_S, n_way).mean(dim=0)
     support_SD = F.normalize(support_SD - centre_D, dim=1)
     query_QD = F.normalize(query_QD - centre_D, dim=1)
     return prototype_logits(support_SD, labels_S, query_QD, n_way) / 2
+
+
+def projected(meta_learner: MetaLearner, features: Tensor) -> Tensor:
+    """Features in the space where the meta-learner compares them."""
+    projection = meta_learner.projection
+    return features if projection is None else features @ projection.T
 
 
 def prototype_fine_tune(

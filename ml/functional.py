@@ -188,8 +188,10 @@ class MetaOptimizer:
             return torch.optim.SGD(values, lr=self._lr)
         return torch.optim.Adam(values, lr=self._lr, betas=self._betas)
 
-    def step(self, slopes: Mapping[str, Tensor]) -> None:
-        """Move the meta-parameters against a gradient, in place."""
+    def step(self, slopes: Mapping[str, Tensor], *, lr: float | None = None) -> None:
+        """Move the meta-parameters against a gradient, in place; lr stands in for the usual one."""
+        if lr is not None:
+            self._lr = self._optimizer.param_groups[0]["lr"] = lr
         if self._kind == "fresh_adam":
             self._optimizer = self._new_optimizer()
         for name, p in self.params.items():

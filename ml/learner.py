@@ -1,6 +1,6 @@
 """What a build delivers: an initialisation, and how it adapts to a support set.
 
-Dims: C channels, S side length in pixels.
+Dims: C channels, S side length in pixels, D features, P projected features.
 """
 
 import json
@@ -18,6 +18,7 @@ from ml.backbones import Backbone, build
 from ml.errors import CheckpointMismatch, InvalidConfig
 
 FORMAT = "modelpool.meta-learner.1"
+PROJECTION = "projection"  # a name no tensor of a backbone has: theirs have dots
 
 AdaptationKind = Literal["centroid", "prototype_fine_tune", "fine_tune"]
 BatchStatistics = Literal["blended", "support", "transductive", "running"]
@@ -72,6 +73,9 @@ class MetaLearner:
     tensors: Mapping[str, Tensor]
     """Parameters and buffers of the backbone, by name."""
     adaptation: Adaptation = Adaptation()
+    projection: Tensor | None = None
+    """(P, D): nearest centroid compares the D features after this linear map; None compares them as
+    they are."""
 
     def module(self) -> Backbone:
         """A module of its own holding copies of the tensors, in eval mode, without gradients.
@@ -113,6 +117,8 @@ def save_meta_learner(path: Path, meta_learner: MetaLearner) -> None:
         "adaptation": asdict(meta_learner.adaptation),
     }
     tensors = {n: t.detach().cpu().contiguous() for n, t in meta_learner.tensors.items()}
+    if meta_learner.projection is not None:
+        tensors[PROJECTION] = meta_learner.projection.detach().cpu().contiguous()
     # One entry only: safetensors writes several in random order, and equal meta-learners should be
     # equal files.
     save_file(tensors, path, metadata={"meta_learner": json.dumps(described)})
@@ -138,8 +144,11 @@ def load_meta_learner(path: Path, device: torch.device | None = None) -> MetaLea
             raise CheckpointMismatch(f"this file is no {FORMAT}; build the meta-learner again")
         described["mean"], described["std"] = tuple(described["mean"]), tuple(described["std"])
         described["adaptation"] = Adaptation(**described["adaptation"])
-        meta_learner = MetaLearner(**described, tensors=tensors)
+        projection = tensors.pop(PROJECTION, None)
+        meta_learner = MetaLearner(**described, tensors=tensors, projection=projection)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, InvalidConfig) as error:
         raise CheckpointMismatch("the meta-learner's file cannot be read") from error
-    meta_learner.module()
+    features = meta_learner.module().feature_dim
+    if projection is not None and (projection.dim() != 2 or projection.shape[1] != features):
+        raise CheckpointMismatch("the meta-learner's projection does not fit its backbone")
     return meta_learner

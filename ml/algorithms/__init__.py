@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ml.algorithms import free
+from ml.algorithms import free, multi_teacher
 from ml.learner import MetaLearner
 
 
@@ -20,5 +20,8 @@ class Algorithm:
 
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
-    {"free": Algorithm(configure=free.configure, train=free.train)}
+    {
+        "free": Algorithm(configure=free.configure, train=free.train),
+        "multi_teacher": Algorithm(configure=multi_teacher.configure, train=multi_teacher.train),
+    }
 )

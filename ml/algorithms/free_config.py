@@ -1,11 +1,11 @@
 """All numbers and switches FREE depends on, and named sets of them."""
 
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from ml.algorithms.settings import check_choices, from_preset
 from ml.backbones import BACKBONES
 from ml.distillation import Distillation
 from ml.errors import InvalidConfig
@@ -208,7 +208,7 @@ class FreeConfig:
     """Steps between boundaries: state out, memory recovered anew; ours."""
 
     def __post_init__(self) -> None:
-        check_choices({name: getattr(self, name) for name in CHOICES})
+        check_choices({name: getattr(self, name) for name in CHOICES}, CHOICES)
         for name, least in AT_LEAST.items():
             if getattr(self, name) < least:
                 raise InvalidConfig(f"{name} must be at least {least}")
@@ -260,13 +260,6 @@ class FreeConfig:
             candidates=self.candidates,
             precision=self.precision,
         )
-
-
-def check_choices(settings: Mapping[str, Any]) -> None:
-    """Refuse a setting whose value is not among its choices."""
-    for name in settings.keys() & CHOICES.keys():
-        if settings[name] not in CHOICES[name]:
-            raise InvalidConfig(f"{name} must be one of {', '.join(CHOICES[name])}")
 
 
 PAPER = FreeConfig()
@@ -336,32 +329,11 @@ def configure(settings: Mapping[str, Any]) -> FreeConfig:
         InvalidConfig: on an unknown preset or field, a value of the wrong type, or one that
             FreeConfig refuses.
     """
-    changes = dict(settings)
-    preset = changes.pop("preset", "paper")
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise InvalidConfig(f"preset must be one of {', '.join(PRESETS)}")
-    known = asdict(PRESETS[preset])
-    for name, value in changes.items():
-        if name not in known:
-            raise InvalidConfig(f"FREE has no setting {name!r}")
-        if not _fits(name, value, known[name]):
-            raise InvalidConfig(f"{name} has a value of the wrong type")
-        if isinstance(known[name], float):
-            changes[name] = float(value)
-    check_choices(changes)
-    return replace(PRESETS[preset], **changes)
-
-
-OPTIONAL = ("image_size", "channels", "replay_ways")
-
-
-def _fits(name: str, value: object, default: object) -> bool:
-    """Whether a value has its field's type; an int may stand for a float, a bool for nothing."""
-    if name in OPTIONAL:
-        return value is None or type(value) is int
-    if isinstance(default, float):
-        # JSON's 1e400 is an integer of 400 digits or infinity; neither is a setting.
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        return abs(value) <= sys.float_info.max
-    return type(value) is type(default)
+    return from_preset(
+        settings,
+        PRESETS,
+        algorithm="FREE",
+        default="paper",
+        optional=("image_size", "channels", "replay_ways"),
+        choices=CHOICES,
+    )

@@ -1,0 +1,167 @@
+"""One network that answers as the whole pool does: multi-teacher distillation without data.
+
+Pictures are drawn by chance and moved towards what the teachers' BatchNorm layers remember; every
+teacher answers every picture; one network learns to place the pictures as all answers together do.
+Few-shot requests are then answered by nearest centroid in that space. What is distilled are the
+answers (Hellinger vectors), not the features: docs/algorithms/multi_teacher.md says why, and what
+each part is worth.
+
+Dims: I images in all, C channels, S side length, P axes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ml.algorithms.multi_teacher_config import PRESETS, MultiTeacherConfig, configure
+from ml.algorithms.multi_teacher_run import (
+    ASK,
+    DISTIL,
+    DRAW,
+    OFFSET,
+    PROJECTION,
+    STEPS_A_REPORT,
+    Run,
+    batch_sizes,
+    begin,
+    image_count,
+    learner_of,
+    restore,
+    state_of,
+    tell,
+)
+from ml.answers import answers_of, principal_axes
+from ml.drawing import draw_images
+from ml.functional import apply, gradients
+from ml.inversion.precision import computing_in
+from ml.inversion.refine import refine
+from ml.learner import MetaLearner, Offer
+from ml.types import Report, SaveState, Teacher, TrainingState, discard, silent
+
+__all__ = ["PRESETS", "MultiTeacherConfig", "configure", "train"]
+
+WARM_UP = 0.2  # share of the steps in which the step size rises
+
+
+# Images that no one took.
+
+
+def make_images(run: Run) -> Tensor:
+    """All pictures, drawn and refined, uint8 on the CPU, (I, C, S, S)."""
+    config, canvas = run.config, run.canvas
+    rng = torch.Generator().manual_seed(run.image_seed)
+    batches: list[Tensor] = []
+    for count in batch_sizes(image_count(config, canvas), config.batch_images):
+        drawn = draw_images(count, image_size=canvas.image_size, channels=canvas.channels, rng=rng)
+        lookers = torch.randperm(len(run.teachers), generator=rng)[: config.refine_teachers]
+        refined = refine(
+            drawn.to(run.device),
+            [run.teachers[place] for place in lookers.tolist()],
+            config.refinement,
+            rng=rng,
+        )
+        batches.append((refined.images * 255.0).round().to(torch.uint8).cpu())
+        gaps = {"bn_gap_drawn": refined.gap_before, "bn_gap_refined": refined.gap_after}
+        tell(run, DRAW, gaps)
+    return torch.cat(batches)
+
+
+# What the pool says about them.
+
+
+def make_targets(run: Run, images: Tensor) -> Tensor:
+    """Where all teachers' answers place each picture, (I, P), of length 1."""
+    config = run.config
+    answers: list[Tensor] = []
+    for teacher in run.teachers:
+        each = [
+            answers_of(
+                teacher,
+                chunk.float() / 255.0,
+                temperature=config.temperature,
+                precision=config.precision,
+            ).cpu()
+            for chunk in torch.split(images, 4 * config.batch_images)
+        ]
+        answers.append(torch.cat(each))
+        tell(run, ASK, {})
+    together = torch.cat(answers, dim=1)
+    axes = principal_axes(together, config.axes)
+    return F.normalize(axes.project(together, flattening=config.flattening), dim=1)
+
+
+# Distillation.
+
+
+def distil_step(run: Run, images: Tensor, targets: Tensor) -> Tensor:
+    """One step of Adam along 1 - cos(W f(x), target); returns the mean loss."""
+    config, params = run.config, run.theta.params
+    rows = torch.randint(len(images), (config.batch_size,), generator=run.rng)
+    seen = run.canvas.normalize(images[rows].to(run.device).float() / 255.0)
+    with computing_in(config.precision, run.device):
+        features = apply(run.encoder, {n: params[n] for n in run.encoder_names}, seen)
+    placed = features.float() @ params[PROJECTION].T + params[OFFSET]
+    loss = 1.0 - F.cosine_similarity(placed, targets[rows].to(run.device), dim=1).mean()
+    run.theta.step(gradients(loss, params), lr=step_size(run.step, config))
+    return loss.detach()
+
+
+def step_size(step: int, config: MultiTeacherConfig) -> float:
+    """One cycle of cosines: from a 25th of learner_lr up to it, then down to nearly nothing."""
+    place = (step + 0.5) / config.steps
+    if place < WARM_UP:
+        rise = (1.0 - math.cos(math.pi * place / WARM_UP)) / 2.0
+        return config.learner_lr * (0.04 + 0.96 * rise)
+    return config.learner_lr * (1.0 + math.cos(math.pi * (place - WARM_UP) / (1 - WARM_UP))) / 2.0
+
+
+def train(
+    teachers: Sequence[Teacher],
+    config: MultiTeacherConfig,
+    *,
+    rng: torch.Generator,
+    device: torch.device,
+    report: Report = silent,
+    save: SaveState = discard,
+    offer: Offer | None = None,
+    resume_from: TrainingState | None = None,
+) -> MetaLearner:
+    """Distil a pool's answers into one network, without any data.
+
+    Same teachers, config, seed and CPU: bit-identical, also when interrupted and resumed.
+
+    Args:
+        teachers: modules on `device`; those with a single class are left out.
+        config: all numbers.
+        rng: a CPU generator, the only source of randomness.
+        device: where to compute.
+        report: called once per batch of pictures, per teacher, and per STEPS_A_REPORT steps; may
+            raise to cancel.
+        save: called with the state every `save_every` steps; holds no image.
+        offer: called then, too, with the step and the learner as it stands.
+        resume_from: a state that `save` was given, by a run with the same arguments.
+
+    Raises:
+        UnusablePool: if fewer than two teachers have two classes or more.
+        InvalidConfig: if resume_from belongs to another config or pool.
+    """
+    run = begin(teachers, config, rng, device, report)
+    if resume_from is not None:
+        restore(run, resume_from)
+    images = make_images(run)
+    targets = make_targets(run, images)
+    losses: list[Tensor] = []
+    while run.step < config.steps:
+        losses.append(distil_step(run, images, targets))
+        run.step += 1
+        if run.step % STEPS_A_REPORT == 0 or run.step == config.steps:
+            tell(run, DISTIL, {"distillation_loss": float(torch.stack(losses).mean())})
+            losses.clear()
+        if run.step % config.save_every == 0 and run.step < config.steps:
+            save(state_of(run))
+            if offer is not None:
+                offer(run.step, learner_of(run, images))
+    return learner_of(run, images)

@@ -1,0 +1,212 @@
+"""What a multi-teacher run carries from step to step: how it begins, ends, and is resumed.
+
+Dims: I images in all, C channels, S side length.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ml.algorithms.multi_teacher_config import MultiTeacherConfig
+from ml.answers import CHUNK, answer_width
+from ml.backbones import Backbone, build, initialize
+from ml.canvas import Canvas, choose_canvas
+from ml.errors import InvalidConfig, UnusablePool
+from ml.functional import MetaOptimizer, batch_normalised, parameters_of
+from ml.learner import MetaLearner
+from ml.progress import WorkMeter
+from ml.types import Progress, Report, Teacher, TrainingState
+
+DRAW, ASK, DISTIL = "draw and refine images", "ask the teachers", "distil"
+MAX_IMAGE_BYTES = 2 << 30  # of drawn images, a byte a number: 700,000 of 32 pixels, fewer above
+BETAS = (0.9, 0.999)
+STEPS_A_REPORT = 20
+PROJECTION, OFFSET = "projection", "offset"  # the linear map behind the encoder: weight and bias
+
+
+@dataclass(eq=False, kw_only=True)
+class Run:
+    """What a run carries from step to step."""
+
+    teachers: Sequence[Teacher]
+    config: MultiTeacherConfig
+    canvas: Canvas
+    device: torch.device
+    image_seed: int
+    """Of the pictures and of everything else that a resumed run makes anew."""
+    rng: torch.Generator
+    """Of distillation."""
+    encoder: nn.Module
+    """Of the learner: what is computed; theta says with which weights."""
+    theta: MetaOptimizer
+    meter: WorkMeter
+    report: Report
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self.encoder_names = [n for n in self.theta.params if n not in (PROJECTION, OFFSET)]
+
+
+def begin(
+    teachers: Sequence[Teacher],
+    config: MultiTeacherConfig,
+    rng: torch.Generator,
+    device: torch.device,
+    report: Report,
+) -> Run:
+    """A run before its first step.
+
+    Raises:
+        UnusablePool: if fewer than two teachers have two classes or more.
+    """
+    usable = [teacher for teacher in teachers if teacher.n_classes >= 2]
+    if len(usable) < 2:
+        raise UnusablePool(
+            "multi_teacher needs at least 2 models of at least 2 classes each, and found "
+            f"{len(usable)}"
+        )
+    canvas = choose_canvas(usable, image_size=config.image_size, channels=config.channels)
+    order = torch.randperm(len(usable), generator=rng).tolist()
+    asked = [usable[place] for place in sorted(order[: config.max_teachers])]
+    network = new_network(config, canvas, rng)
+    encoder = batch_normalised(network.encoder)
+    axes = min(config.axes, sum(map(answer_width, asked)))
+    start = parameters_of(encoder, device)
+    head = torch.randn(axes, network.feature_dim, generator=rng) / math.sqrt(network.feature_dim)
+    start |= {PROJECTION: head.to(device), OFFSET: torch.zeros(axes, device=device)}
+    image_seed, seed = torch.randint(2**62, (2,), generator=rng).tolist()
+    return Run(
+        teachers=asked,
+        config=config,
+        canvas=canvas,
+        device=device,
+        image_seed=image_seed,
+        rng=torch.Generator().manual_seed(seed),
+        encoder=encoder,
+        theta=MetaOptimizer(start, lr=config.learner_lr, betas=BETAS),
+        meter=work_meter(config, canvas, asked),
+        report=report,
+    )
+
+
+def new_network(config: MultiTeacherConfig, canvas: Canvas, rng: torch.Generator) -> Backbone:
+    """The learner's network, initialised from rng."""
+    network = build(
+        config.backbone,
+        n_classes=config.n_way,
+        channels=canvas.channels,
+        image_size=canvas.image_size,
+    )
+    initialize(network, rng)
+    return network
+
+
+@torch.no_grad()
+def learner_of(run: Run, images: Tensor) -> MetaLearner:
+    """The learner as it stands, with BatchNorm statistics measured on the pictures.
+
+    Its head is one that fine-tuning may start from: new, the same for equal configs.
+    """
+    config = run.config
+    network = new_network(config, run.canvas, torch.Generator().manual_seed(0)).to(run.device)
+    weights = {n: p.detach() for n, p in run.theta.params.items() if n in run.encoder_names}
+    network.encoder.load_state_dict(weights, strict=False)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None  # a plain average over the batches
+    network.train()
+    for size in batch_sizes(len(images), CHUNK):
+        chunk, images = images[:size], images[size:]
+        network.encoder(run.canvas.normalize(chunk.to(run.device).float() / 255.0))
+    return MetaLearner(
+        backbone=config.backbone,
+        n_way=config.n_way,
+        image_size=run.canvas.image_size,
+        channels=run.canvas.channels,
+        mean=run.canvas.mean,
+        std=run.canvas.std,
+        tensors={name: t.detach().cpu().clone() for name, t in network.state_dict().items()},
+        projection=run.theta.params[PROJECTION].detach().cpu().clone(),
+    )
+
+
+def work_meter(
+    config: MultiTeacherConfig, canvas: Canvas, teachers: Sequence[Teacher]
+) -> WorkMeter:
+    """Plan the steps of each kind, with a guess of their costs in image passes through a network.
+
+    A step in the pixels counts four passes a teacher, a step of distillation three.
+    """
+    count = image_count(config, canvas)
+    batches = batch_sizes(count, config.batch_images)
+    lookers = min(config.refine_teachers, len(teachers))
+    priors = {
+        DRAW: batches[0] * (2.0 + 4.0 * config.refine_steps * lookers),
+        ASK: float(count),
+        DISTIL: 3.0 * config.batch_size * STEPS_A_REPORT,
+    }
+    planned = {
+        DRAW: len(batches),
+        ASK: len(teachers),
+        DISTIL: -(-config.steps // STEPS_A_REPORT),
+    }
+    return WorkMeter(planned, priors)
+
+
+def tell(run: Run, stage: str, metrics: Mapping[str, float]) -> None:
+    """Count a step of a stage and report it."""
+    run.report(
+        Progress(
+            stage=stage,
+            step=run.step,
+            total_steps=run.config.steps,
+            fraction=run.meter.lap(stage),
+            metrics=metrics,
+        )
+    )
+
+
+def state_of(run: Run) -> TrainingState:
+    """All that the run needs to go on; pictures and answers are made anew from their seed."""
+    return TrainingState(
+        tensors={**run.theta.state(), "rng": run.rng.get_state()},
+        scalars={"identity": _identity(run), "step": run.step, "image_seed": run.image_seed},
+    )
+
+
+def restore(run: Run, state: TrainingState) -> None:
+    """Bring a run that has just begun to where the state was taken.
+
+    Raises:
+        InvalidConfig: if the state belongs to another config or pool.
+    """
+    if state.scalars.get("identity") != _identity(run):
+        raise InvalidConfig("the state to resume from belongs to another config or pool")
+    run.theta.restore({n: t for n, t in state.tensors.items() if n != "rng"})
+    run.rng.set_state(state.tensors["rng"].cpu())
+    run.step = int(str(state.scalars["step"]))
+    run.image_seed = int(str(state.scalars["image_seed"]))
+    run.meter.skip(DISTIL, run.step // STEPS_A_REPORT)
+
+
+def _identity(run: Run) -> str:
+    """What must be equal for a state to fit: the config and the teachers' classes, in order."""
+    pool = [[teacher.backbone, *teacher.class_names] for teacher in run.teachers]
+    described = json.dumps([asdict(run.config), pool], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def image_count(config: MultiTeacherConfig, canvas: Canvas) -> int:
+    """As many as the config says, unless they are too large for that."""
+    return min(config.images, MAX_IMAGE_BYTES // (canvas.channels * canvas.image_size**2))
+
+
+def batch_sizes(total: int, size: int) -> list[int]:
+    """Nearly equal batches of about `size`, none of a single image."""
+    n_batches = max(total // size, 1)
+    return [len(part) for part in torch.arange(total).tensor_split(n_batches)]

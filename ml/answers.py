@@ -1,0 +1,84 @@
+"""What several teachers answer, as one vector per image: the pool's ensemble as an embedding.
+
+Dims: B images, K classes of a teacher, A answers of all teachers, P principal axes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ml.inversion.precision import Precision, computing_in
+from ml.shapes import Float
+from ml.types import Teacher
+
+CHUNK = 256  # images per forward pass: more fall out of a processor's cache
+MOST_CLASSES = 32  # of one teacher: more are thinned out, so that no teacher outweighs memory
+
+
+def hellinger(logits: Float[Tensor, "b k"], temperature: float) -> Float[Tensor, "b k"]:
+    """sqrt(softmax(logits / T)), of length 1.
+
+    The inner product of two is the Bhattacharyya coefficient of the two answers, so Euclidean
+    distance here is the Hellinger distance there: unlike that of logits it does not care how sure a
+    teacher is of what it does not know.
+    """
+    return (logits / temperature).softmax(dim=1).sqrt()
+
+
+def answer_width(teacher: Teacher) -> int:
+    """How many numbers answers_of gives for an image."""
+    return len(range(0, teacher.n_classes, _stride(teacher)))
+
+
+def _stride(teacher: Teacher) -> int:
+    return -(-teacher.n_classes // MOST_CLASSES)
+
+
+@torch.no_grad()
+def answers_of(
+    teacher: Teacher, images: Float[Tensor, "b c h w"], *, temperature: float, precision: Precision
+) -> Float[Tensor, "b k"]:
+    """A teacher's Hellinger vectors for images in [0, 1], computed where the teacher lies.
+
+    Of more than MOST_CLASSES classes, evenly spaced ones are taken.
+    """
+    device = next(teacher.module.parameters()).device
+    parts = []
+    for chunk in torch.split(images, CHUNK):
+        with computing_in(precision, device):
+            logits = teacher.logits(chunk.to(device))
+        parts.append(hellinger(logits.float()[:, :: _stride(teacher)], temperature))
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PrincipalAxes:
+    """Where answers vary, and how much."""
+
+    mean: Float[Tensor, " a"]
+    axes: Float[Tensor, "a p"]
+    """Orthonormal columns, those of most variance first."""
+    variances: Float[Tensor, " p"]
+    kept: float
+    """Share of all variance that lies in the axes."""
+
+    def project(self, answers: Float[Tensor, "b a"], *, flattening: float) -> Float[Tensor, "b p"]:
+        """Coordinates, each scaled by variance ** -flattening: 0 leaves them, 1/2 whitens."""
+        scales = self.variances.clamp_min(1e-12) ** -flattening
+        return (answers - self.mean) @ self.axes * scales
+
+
+def principal_axes(answers: Float[Tensor, "b a"], n_axes: int) -> PrincipalAxes:
+    """The leading eigenvectors of the answers' covariance; fewer where there are fewer answers."""
+    mean = answers.mean(dim=0)
+    centred = answers - mean
+    variances, vectors = torch.linalg.eigh(centred.T @ centred / len(answers))
+    n_axes = min(n_axes, len(variances))
+    leading = variances.flip(0)[:n_axes].clamp_min(0.0)
+    return PrincipalAxes(
+        mean=mean,
+        axes=vectors.flip(1)[:, :n_axes].contiguous(),
+        variances=leading,
+        kept=float(leading.sum() / variances.clamp_min(0.0).sum().clamp_min(1e-12)),
+    )

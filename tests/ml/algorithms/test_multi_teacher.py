@@ -1,0 +1,208 @@
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy_pool import CPU, seeded, stripes, toy_teacher, toy_teachers
+
+from ml.algorithms import ALGORITHMS
+from ml.algorithms.multi_teacher import (
+    PRESETS,
+    MultiTeacherConfig,
+    configure,
+    make_images,
+    make_targets,
+    step_size,
+    train,
+)
+from ml.algorithms.multi_teacher_run import STEPS_A_REPORT, batch_sizes, begin
+from ml.answers import answers_of
+from ml.errors import InvalidConfig, UnusablePool
+from ml.evaluation import evaluate, random_initialisation, teacher_centroid
+from ml.learner import load_meta_learner, save_meta_learner
+from ml.state import load_state, save_state
+from ml.types import Teacher, silent
+
+SHORT = MultiTeacherConfig(
+    images=40,
+    batch_images=20,
+    refine_steps=2,
+    flip=False,
+    axes=6,
+    steps=2 * STEPS_A_REPORT + 4,
+    batch_size=8,
+    n_way=3,
+    save_every=STEPS_A_REPORT - 3,
+)
+
+
+class Stopped(Exception):
+    """Raised by a report, as a worker does to cancel."""
+
+
+def run(config=SHORT, *, seed=0, teachers=None, **how):
+    pool = toy_teachers() if teachers is None else teachers
+    return train(pool, config, rng=seeded(seed), device=CPU, **how)
+
+
+def identical(one, other) -> bool:
+    same = [torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors]
+    return all(same) and torch.equal(one.projection, other.projection)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
+    first = run()
+    assert identical(first, run(save=lambda _: None, offer=lambda *_: None))
+    assert not identical(first, run(seed=1))
+
+
+@pytest.mark.parametrize("n_saved", [1, 2])
+def test_an_interrupted_run_resumes_to_the_bits_of_an_uninterrupted_one(tmp_path, n_saved):
+    saved = []
+
+    def stop(progress):
+        if len(saved) == n_saved:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(save=saved.append, report=stop)
+    save_state(tmp_path / "state", saved[-1])
+    assert identical(run(), run(seed=99, resume_from=load_state(tmp_path / "state")))
+
+
+def test_a_saved_state_holds_no_picture_and_no_answer():
+    saved = []
+    run(save=saved.append)
+    largest = max(tensor.numel() for name, tensor in saved[-1].tensors.items() if name != "rng")
+    weights = toy_teachers()[0].module.state_dict().values()
+    assert largest <= max(tensor.numel() for tensor in weights)
+
+
+def test_a_state_of_another_config_is_refused():
+    saved = []
+    run(save=saved.append)
+    with pytest.raises(InvalidConfig, match="another config or pool"):
+        run(replace(SHORT, temperature=1.0), resume_from=saved[-1])
+
+
+def test_unseen_classes_are_told_apart_better_than_by_an_untrained_network_or_by_a_teacher():
+    """On stripes of directions that no teacher was trained on."""
+    config = replace(SHORT, images=600, batch_images=100, refine_steps=8, steps=300, batch_size=64)
+    learner = run(config)
+    images, labels = stripes((10, 11, 13, 15), 30, size=16, channels=1, rng=seeded(8))
+    setting = {"n_way": 3, "n_shot": 1, "n_query": 10, "episodes": 60}
+
+    def accuracy(subject):
+        return evaluate(subject, images, labels, rng=seeded(3), **setting).mean
+
+    reached = accuracy(learner)
+    assert reached > accuracy(random_initialisation(learner, seeded(5))) + 0.1
+    assert reached > accuracy(teacher_centroid(toy_teachers()[0]))
+
+
+def test_targets_keep_who_is_like_whom_in_the_eyes_of_all_teachers():
+    config = replace(SHORT, axes=12, flattening=0.0)
+    one = begin(toy_teachers(), config, seeded(0), CPU, silent)
+    images = make_images(one)
+    targets = make_targets(one, images)
+    answers = torch.cat(
+        [
+            answers_of(each, images / 255.0, temperature=config.temperature, precision="auto")
+            for each in one.teachers
+        ],
+        dim=1,
+    )
+    centred = torch.nn.functional.normalize(answers - answers.mean(0), dim=1)
+    assert torch.allclose(targets @ targets.T, centred @ centred.T, atol=1e-3)
+
+
+def test_pictures_are_bytes_and_a_seed_draws_them_again():
+    one, again = (begin(toy_teachers(), SHORT, seeded(0), CPU, silent) for _ in range(2))
+    images = make_images(one)
+    assert images.dtype == torch.uint8
+    assert images.shape == (40, 1, 16, 16)
+    assert torch.equal(images, make_images(again))
+
+
+def test_progress_rises_through_all_stages_to_one():
+    told = []
+    run(report=told.append)
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0)
+    assert list(dict.fromkeys(progress.stage for progress in told)) == [
+        "draw and refine images",
+        "ask the teachers",
+        "distil",
+    ]
+    assert told[-1].step == told[-1].total_steps == SHORT.steps
+    assert "distillation_loss" in told[-1].metrics
+    assert "bn_gap_refined" in told[0].metrics
+
+
+def test_teachers_of_every_size_depth_and_number_of_classes_work_together():
+    mixed = (
+        toy_teachers()[0],
+        toy_teacher((1, 2), seed=1, size=32, channels=3, steps=2),
+        toy_teacher((1, 2, 4, 5), seed=2, backbone="resnet10", steps=2),
+    )
+    learner = run(teachers=mixed)
+    assert (learner.image_size, learner.channels) == (16, 3)
+
+
+def test_of_a_large_pool_some_are_drawn_and_single_classes_are_left_out():
+    crowd = [*toy_teachers(), *toy_teachers()]
+    asked = begin(crowd, replace(SHORT, max_teachers=3), seeded(0), CPU, silent).teachers
+    assert len(asked) == 3
+    teacher = toy_teachers()[0]
+    lonely = Teacher(
+        **{f.name: getattr(teacher, f.name) for f in fields(Teacher)} | {"class_names": ("one",)}
+    )
+    with pytest.raises(UnusablePool, match="at least 2 models"):
+        run(teachers=[teacher, lonely])
+
+
+def test_the_learners_file_brings_its_projection_back(tmp_path: Path):
+    learner = run()
+    save_meta_learner(tmp_path / "learner", learner)
+    assert identical(learner, load_meta_learner(tmp_path / "learner"))
+
+
+def test_step_sizes_rise_for_a_fifth_and_fall_to_nothing():
+    config = replace(SHORT, steps=100)
+    sizes = [step_size(step, config) for step in range(100)]
+    assert max(sizes) == pytest.approx(config.learner_lr, rel=0.01)
+    assert sizes.index(max(sizes)) in (19, 20)
+    assert sizes[-1] < 0.001 * config.learner_lr
+
+
+@pytest.mark.parametrize(("total", "size"), [(40, 20), (41, 20), (5, 20), (501, 250), (3, 2)])
+def test_batches_hold_every_picture_once_and_none_is_alone(total, size):
+    sizes = batch_sizes(total, size)
+    assert sum(sizes) == total
+    assert min(sizes) >= 2
+    assert max(sizes) < 2 * size + 2
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_configs_by_name(preset):
+    assert ALGORITHMS["multi_teacher"].configure({"preset": preset}) == PRESETS[preset]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image": 3}, "no setting 'image'"),
+        ({"images": 1}, "images must be between 2"),
+        ({"images": 1.5}, "wrong type"),
+        ({"preset": "huge"}, "small, tiny"),
+        ({"temperature": 0}, "temperature must be positive"),
+        ({"bn_weight": -1}, "bn_weight must not be negative"),
+        ({"flattening": 0.6}, "flattening"),
+        ({"backbone": "vit"}, "backbone must be one of"),
+        ({"steps": 10**9}, "steps must be between"),
+    ],
+)
+def test_numbers_that_cannot_be_used_are_refused_by_name(settings, message):
+    with pytest.raises(InvalidConfig, match=message):
+        configure(settings)

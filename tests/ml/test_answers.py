@@ -1,0 +1,65 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from toy_pool import seeded, stripes, toy_teachers
+
+from ml.answers import MOST_CLASSES, answer_width, answers_of, hellinger, principal_axes
+
+
+def some_answers(rows=200, width=12):
+    mixing = torch.randn(width, width, generator=seeded(1), dtype=torch.float64)
+    return torch.randn(rows, width, generator=seeded(2), dtype=torch.float64) @ mixing + 3.0
+
+
+def test_the_inner_product_of_two_vectors_is_the_bhattacharyya_coefficient():
+    logits = 3 * torch.randn(2, 6, generator=seeded(0), dtype=torch.float64)
+    one, other = hellinger(logits, 2.0)
+    p, q = torch.softmax(logits / 2.0, dim=1)
+    assert one @ other == pytest.approx(float((p * q).sqrt().sum()))
+    assert one.norm() == pytest.approx(1.0)
+
+
+def test_answers_are_the_teachers_own_whatever_the_number_of_images():
+    teacher = toy_teachers()[0]
+    images, _ = stripes((0, 3, 6), 100, size=16, channels=1, rng=seeded(5))
+    answers = answers_of(teacher, images, temperature=2.0, precision="float32")
+    expected = (teacher.logits(images) / 2.0).softmax(1).sqrt()
+    assert torch.allclose(answers, expected, atol=1e-5)
+    assert answers.shape == (300, answer_width(teacher))
+
+
+@pytest.mark.parametrize("n_classes", [2, MOST_CLASSES, MOST_CLASSES + 1, 1000])
+def test_of_many_classes_evenly_spaced_ones_are_taken(n_classes):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(256, n_classes)).requires_grad_(False)
+    names = tuple(map(str, range(n_classes)))
+    teacher = replace(toy_teachers()[0], module=module, class_names=names)
+    images, _ = stripes((0,), 4, size=16, channels=1, rng=seeded(5))
+    answers = answers_of(teacher, images, temperature=1.0, precision="float32")
+    assert answers.shape == (4, answer_width(teacher))
+    assert answer_width(teacher) <= MOST_CLASSES
+    assert torch.allclose(answers.norm(dim=1), torch.ones(4))
+
+
+def test_axes_are_the_principal_components():
+    answers = some_answers()
+    axes = principal_axes(answers, 12)
+    _, values, directions = torch.linalg.svd(answers - answers.mean(0), full_matrices=False)
+    assert torch.allclose(axes.variances, values.square() / len(answers), rtol=1e-3)
+    assert torch.allclose((axes.axes.T @ directions.T).abs(), torch.eye(12, dtype=torch.float64), atol=1e-2)
+    assert axes.kept == pytest.approx(1.0)
+    assert principal_axes(answers, 3).kept < 1.0
+
+
+def test_all_axes_keep_every_distance_and_full_flattening_whitens():
+    answers = some_answers()
+    axes = principal_axes(answers, 12)
+    kept = axes.project(answers, flattening=0.0)
+    assert torch.allclose(torch.cdist(kept, kept), torch.cdist(answers, answers), atol=1e-2)
+    white = axes.project(answers, flattening=0.5)
+    assert torch.allclose(torch.cov(white.T, correction=0), torch.eye(12, dtype=torch.float64), atol=1e-2)
+
+
+def test_more_axes_than_answers_are_not_asked_for():
+    assert principal_axes(some_answers(), 50).axes.shape == (12, 12)
