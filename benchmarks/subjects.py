@@ -1,4 +1,4 @@
-"""What a recipe may measure: FREE, and everything that a pool gives without meta-learning.
+"""What a recipe may measure: builds, and everything that a pool gives without meta-learning.
 
 Dims: I images, D features.
 """
@@ -32,7 +32,8 @@ from benchmarks.teachers import (
     on_device,
     some_teachers,
 )
-from benchmarks.training import Waypoint, free_settings, train_free
+from benchmarks.training import Waypoint, build_settings, run_build
+from ml.answers import answers_of
 from ml.backbones import build, initialize
 from ml.canvas import choose_canvas
 from ml.evaluation import teacher_centroid
@@ -201,6 +202,22 @@ def ensemble(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int
     return Built(contestants=by_features(features_of))
 
 
+def answer_ensemble(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) -> Built:
+    """Hellinger vectors of several teachers' answers side by side, scaled to length 1 again."""
+    teachers = some_teachers(stock.pool(recipe), options["n_teachers"], seed)
+
+    def features_of(split: Split) -> Tensor:
+        parts = [
+            answers_of(
+                teacher, split.images, temperature=options["temperature"], precision="float32"
+            )
+            for teacher in teachers
+        ]
+        return torch.cat(parts, dim=1).cpu() / math.sqrt(len(teachers))
+
+    return Built(contestants=by_features(features_of))
+
+
 def weight_average(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) -> Built:
     """The element-wise mean of several teachers' parameters and BatchNorm buffers."""
     teachers = some_teachers(stock.pool(recipe), options["n_teachers"], seed)
@@ -225,14 +242,15 @@ def weight_average(stock: Stock, recipe: Recipe, options: Mapping[str, Any], see
 # Meta-learning.
 
 
-def free(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) -> Built:
-    """FREE over the whole pool."""
-    trained = train_free(
+def built(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) -> Built:
+    """What an algorithm builds over the whole pool."""
+    trained = run_build(
         stock.pool(recipe).teachers,
         options["config"],
         seed=seed,
         device=stock.device,
         with_waypoints=options["waypoints"],
+        algorithm=recipe.subject["kind"],
     )
     return Built(
         contestants=by_protocol(on_device(trained.learner, stock.device)),
@@ -241,6 +259,8 @@ def free(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) ->
     )
 
 
+ALGORITHM = Kind(build=built, options={"config": {}, "waypoints": False}, resolve=build_settings)
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "pixels": Kind(build=pixels),
@@ -248,7 +268,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "single_teacher": Kind(build=single_teacher, options={"n_teachers": 0}),
         "best_teacher": Kind(build=best_teacher, options={"n_teachers": 0}),
         "ensemble": Kind(build=ensemble, options={"n_teachers": 0}),
+        "answer_ensemble": Kind(
+            build=answer_ensemble, options={"n_teachers": 0, "temperature": 2.0}
+        ),
         "weight_average": Kind(build=weight_average, options={"n_teachers": 0}),
-        "free": Kind(build=free, options={"config": {}, "waypoints": False}, resolve=free_settings),
+        "free": ALGORITHM,
+        "multi_teacher": ALGORITHM,
     }
 )

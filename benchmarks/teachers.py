@@ -77,4 +77,9 @@ def as_teacher(learner: MetaLearner) -> Teacher:
 
 def on_device(learner: MetaLearner, device: torch.device) -> MetaLearner:
     """The same meta-learner, answering on a device."""
-    return replace(learner, tensors={n: t.to(device) for n, t in learner.tensors.items()})
+    projection = learner.projection
+    return replace(
+        learner,
+        tensors={name: tensor.to(device) for name, tensor in learner.tensors.items()},
+        projection=None if projection is None else projection.to(device),
+    )

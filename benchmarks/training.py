@@ -1,4 +1,4 @@
-"""FREE as a subject: its config resolved, its run watched, its waypoints kept and chosen from."""
+"""A build as a subject: its config resolved, its run watched, its waypoints kept and chosen."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,25 +15,38 @@ from benchmarks.trace import Trace
 from ml.algorithms import ALGORITHMS
 from ml.errors import InvalidConfig
 from ml.learner import MetaLearner
-from ml.types import Teacher
+from ml.types import Progress, Teacher
 
 SELECTION_PROTOCOL, SELECTION_SHOTS, SELECTION_EPISODES = "serving", 5, 100
 """How waypoints are judged on validation classes, on episodes of their own."""
 
-SMOKE_CONFIG: Mapping[str, Any] = {
-    "outer_steps": 4,
-    "warm_up_steps": 1,
-    "tasks_per_step": 2,
-    "generator_width": 4,
-    "latent_dim": 8,
-    "images_per_class": 6,
-    "replay_shots": 1,
-    "replay_queries": 5,
-    "replay_max_batches": 2,
-    "replay_episodes": 2,
-    "save_every": 2,
+SMOKE_CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "free": {
+        "outer_steps": 4,
+        "warm_up_steps": 1,
+        "tasks_per_step": 2,
+        "generator_width": 4,
+        "latent_dim": 8,
+        "images_per_class": 6,
+        "replay_shots": 1,
+        "replay_queries": 5,
+        "replay_max_batches": 2,
+        "replay_episodes": 2,
+        "save_every": 2,
+    },
+    "multi_teacher": {
+        "images": 40,
+        "batch_images": 20,
+        "refine_steps": 2,
+        "steps": 40,
+        "batch_size": 16,
+        "save_every": 20,
+    },
 }
-"""A build that ends in seconds."""
+"""Builds that end in seconds, by algorithm."""
+
+
+DEFAULT_PRESETS: Mapping[str, str] = {"free": "paper", "multi_teacher": "small"}
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -62,60 +75,70 @@ class Selection:
     facts: Mapping[str, Any]
 
 
-def free_settings(options: Mapping[str, Any], recipe: Recipe) -> Mapping[str, Any]:
-    """FREE's options with every field of its config written out.
+def build_settings(options: Mapping[str, Any], recipe: Recipe) -> Mapping[str, Any]:
+    """The options with every field of the algorithm's config written out.
 
     Raises:
-        BenchmarkError: if FREE refuses the config.
+        BenchmarkError: if the algorithm refuses the config.
     """
-    config = {**options["config"], **(SMOKE_CONFIG if recipe.smoke else {})}
+    algorithm = recipe.subject["kind"]
+    config = {**options["config"], **(SMOKE_CONFIGS[algorithm] if recipe.smoke else {})}
     try:
-        resolved = asdict(ALGORITHMS["free"].configure(config))
+        resolved = asdict(ALGORITHMS[algorithm].configure(config))
     except InvalidConfig as error:
         raise BenchmarkError(f"Recipe {recipe.name}: {error}.") from error
-    preset = options["config"].get("preset", "paper")
+    preset = options["config"].get("preset", DEFAULT_PRESETS[algorithm])
     return {"preset": preset, "config": resolved, "waypoints": options["waypoints"]}
 
 
-def train_free(
+def run_build(
     teachers: Sequence[Teacher],
     config: Mapping[str, Any],
     *,
     seed: int,
     device: torch.device,
     with_waypoints: bool,
-    train: Callable[..., MetaLearner] = ALGORITHMS["free"].train,
+    algorithm: str = "free",
+    train: Callable[..., MetaLearner] | None = None,
 ) -> Trained:
-    """Run FREE once.
+    """Run an algorithm once.
 
     Waypoints are only put aside here: judging them is not part of the build's time.
 
     Args:
         teachers: on `device`.
-        config: every field of FreeConfig.
+        config: every field of the algorithm's config.
         seed: of the run's only source of randomness.
         device: where to compute.
         with_waypoints: whether to keep what the run offers at its boundaries.
-        train: FREE, or what stands for it.
+        algorithm: a key of ml.algorithms.ALGORITHMS.
+        train: what stands for it.
     """
     waypoints: list[Waypoint] = []
 
     def keep(step: int, learner: MetaLearner) -> None:
         waypoints.append(Waypoint(step=step, learner=learner))
 
-    resolved = ALGORITHMS["free"].configure(config)
-    trace = Trace()
-    learner = train(
+    chosen = ALGORITHMS[algorithm]
+    resolved = chosen.configure(config)
+    trace, last_step = Trace(), 0
+
+    def report(progress: Progress) -> None:
+        nonlocal last_step
+        last_step = progress.total_steps
+        trace(progress)
+
+    learner = (train or chosen.train)(
         teachers,
         resolved,
         rng=torch.Generator().manual_seed(seed),
         device=device,
-        report=trace,
+        report=report,
         **({"offer": keep} if with_waypoints else {}),
     )
     facts = trace.facts()
     if with_waypoints:
-        keep(resolved.outer_steps, learner)
+        keep(last_step, learner)
     return Trained(learner=learner, waypoints=tuple(waypoints), trace=facts)
 
 

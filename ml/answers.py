@@ -1,16 +1,18 @@
 """What several teachers answer, as one vector per image: the pool's ensemble as an embedding.
 
-Dims: B images, K classes of a teacher, A answers of all teachers, P principal axes.
+Dims: B images, K classes of a teacher, A answers of all teachers, D features,
+P principal axes.
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ml.inversion.precision import Precision, computing_in
 from ml.shapes import Float
-from ml.types import Teacher
+from ml.types import Teacher, fit_images, normalize
 
 CHUNK = 256  # images per forward pass: more fall out of a processor's cache
 MOST_CLASSES = 32  # of one teacher: more are thinned out, so that no teacher outweighs memory
@@ -49,6 +51,29 @@ def answers_of(
         with computing_in(precision, device):
             logits = teacher.logits(chunk.to(device))
         parts.append(hellinger(logits.float()[:, :: _stride(teacher)], temperature))
+    return torch.cat(parts)
+
+
+def feature_width(teacher: Teacher) -> int:
+    """How many numbers features_of gives for an image."""
+    classifier = teacher.module.get_submodule("classifier")
+    assert isinstance(classifier, nn.Linear)
+    return classifier.in_features
+
+
+@torch.no_grad()
+def features_of(
+    teacher: Teacher, images: Float[Tensor, "b c h w"], *, precision: Precision
+) -> Float[Tensor, "b d"]:
+    """A teacher's features of length 1: what answers are compared with, in place of answers_of."""
+    device = next(teacher.module.parameters()).device
+    encoder = teacher.module.get_submodule("encoder")
+    parts = []
+    for chunk in torch.split(images, CHUNK):
+        fitted = fit_images(chunk.to(device), size=teacher.image_size, channels=teacher.channels)
+        with computing_in(precision, device):
+            features = encoder(normalize(fitted, teacher.mean, teacher.std))
+        parts.append(F.normalize(features.float(), dim=1))
     return torch.cat(parts)
 
 

@@ -33,7 +33,7 @@ from ml.algorithms.multi_teacher_run import (
     state_of,
     tell,
 )
-from ml.answers import answers_of, principal_axes
+from ml.answers import answers_of, features_of, principal_axes
 from ml.drawing import draw_images
 from ml.functional import apply, gradients
 from ml.inversion.precision import computing_in
@@ -75,22 +75,24 @@ def make_images(run: Run) -> Tensor:
 def make_targets(run: Run, images: Tensor) -> Tensor:
     """Where all teachers' answers place each picture, (I, P), of length 1."""
     config = run.config
-    answers: list[Tensor] = []
+    parts: list[Tensor] = []
     for teacher in run.teachers:
-        each = [
-            answers_of(
-                teacher,
-                chunk.float() / 255.0,
-                temperature=config.temperature,
-                precision=config.precision,
-            ).cpu()
-            for chunk in torch.split(images, 4 * config.batch_images)
-        ]
-        answers.append(torch.cat(each))
+        chunks = torch.split(images, 4 * config.batch_images)
+        parts.append(torch.cat([said_of(run, teacher, chunk.float() / 255.0) for chunk in chunks]))
         tell(run, ASK, {})
-    together = torch.cat(answers, dim=1)
+    together = torch.cat(parts, dim=1)
     axes = principal_axes(together, config.axes)
     return F.normalize(axes.project(together, flattening=config.flattening), dim=1)
+
+
+def said_of(run: Run, teacher: Teacher, images: Tensor) -> Tensor:
+    """What a teacher says of pictures in [0, 1], on the CPU."""
+    config = run.config
+    if config.distilled == "features":
+        return features_of(teacher, images, precision=config.precision).cpu()
+    return answers_of(
+        teacher, images, temperature=config.temperature, precision=config.precision
+    ).cpu()
 
 
 # Distillation.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from ml.algorithms.settings import check_choices, from_preset
 from ml.backbones import BACKBONES
@@ -12,7 +12,11 @@ from ml.inversion.precision import Precision
 from ml.inversion.refine import RefineConfig
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"backbone": tuple(BACKBONES), "precision": get_args(Precision)}
+    {
+        "backbone": tuple(BACKBONES),
+        "precision": get_args(Precision),
+        "distilled": ("answers", "features"),
+    }
 )
 LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
@@ -53,6 +57,8 @@ class MultiTeacherConfig:
     """Whether refinement also looks at mirror images; wrong for digits and letters."""
     max_teachers: int = 128
     """Teachers asked at most; of a larger pool so many are drawn."""
+    distilled: Literal["answers", "features"] = "answers"
+    """What of the teachers: Hellinger vectors, or unit features, which are worth much less."""
     temperature: float = 2.0
     """Of the teachers' softmax."""
     axes: int = 128

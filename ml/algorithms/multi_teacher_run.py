@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ml.algorithms.multi_teacher_config import MultiTeacherConfig
-from ml.answers import CHUNK, answer_width
+from ml.answers import CHUNK, answer_width, feature_width
 from ml.backbones import Backbone, build, initialize
 from ml.canvas import Canvas, choose_canvas
 from ml.errors import InvalidConfig, UnusablePool
@@ -75,7 +75,11 @@ def begin(
     asked = [usable[place] for place in sorted(order[: config.max_teachers])]
     network = new_network(config, canvas, rng)
     encoder = batch_normalised(network.encoder)
-    axes = min(config.axes, sum(map(answer_width, asked)))
+    widths = [
+        answer_width(each) if config.distilled == "answers" else feature_width(each)
+        for each in asked
+    ]
+    axes = min(config.axes, sum(widths))
     start = parameters_of(encoder, device)
     head = torch.randn(axes, network.feature_dim, generator=rng) / math.sqrt(network.feature_dim)
     start |= {PROJECTION: head.to(device), OFFSET: torch.zeros(axes, device=device)}

@@ -12,7 +12,7 @@ from benchmarks.protocols import RIDGE, Contestant, by_protocol, draw_episodes, 
 from benchmarks.stock import Stock, unit_features
 from benchmarks.subjects import Built, build_subject, resolve_options
 from benchmarks.teachers import as_meta_learner, some_teachers
-from benchmarks.training import SMOKE_CONFIG, Waypoint, select, train_free
+from benchmarks.training import SMOKE_CONFIGS, Waypoint, run_build, select
 from ml.evaluation import pixel_centroid
 from ml.learner import MetaLearner
 from ml.types import Progress
@@ -168,9 +168,9 @@ def test_offered_learners_and_the_last_one_become_waypoints_only_if_wanted(stock
             more["offer"](step, blind_learner(stock))
         return seeing
 
-    settings = {**SMOKE_CONFIG, "outer_steps": 5}
+    settings = {**SMOKE_CONFIGS["free"], "outer_steps": 5}
     trained = [
-        train_free((), settings, seed=0, device=stock.device, with_waypoints=each, train=train)
+        run_build((), settings, seed=0, device=stock.device, with_waypoints=each, train=train)
         for each in (True, False)
     ]
     assert asked == [{"offer"}, set()]

@@ -47,7 +47,9 @@ def test_axes_are_the_principal_components():
     axes = principal_axes(answers, 12)
     _, values, directions = torch.linalg.svd(answers - answers.mean(0), full_matrices=False)
     assert torch.allclose(axes.variances, values.square() / len(answers), rtol=1e-3)
-    assert torch.allclose((axes.axes.T @ directions.T).abs(), torch.eye(12, dtype=torch.float64), atol=1e-2)
+    assert torch.allclose(
+        (axes.axes.T @ directions.T).abs(), torch.eye(12, dtype=torch.float64), atol=1e-2
+    )
     assert axes.kept == pytest.approx(1.0)
     assert principal_axes(answers, 3).kept < 1.0
 
@@ -58,7 +60,9 @@ def test_all_axes_keep_every_distance_and_full_flattening_whitens():
     kept = axes.project(answers, flattening=0.0)
     assert torch.allclose(torch.cdist(kept, kept), torch.cdist(answers, answers), atol=1e-2)
     white = axes.project(answers, flattening=0.5)
-    assert torch.allclose(torch.cov(white.T, correction=0), torch.eye(12, dtype=torch.float64), atol=1e-2)
+    assert torch.allclose(
+        torch.cov(white.T, correction=0), torch.eye(12, dtype=torch.float64), atol=1e-2
+    )
 
 
 def test_more_axes_than_answers_are_not_asked_for():

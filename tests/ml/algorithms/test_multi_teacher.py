@@ -47,6 +47,8 @@ def run(config=SHORT, *, seed=0, teachers=None, **how):
 
 def identical(one, other) -> bool:
     same = [torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors]
+    if one.projection.shape != other.projection.shape:
+        return False
     return all(same) and torch.equal(one.projection, other.projection)
 
 
@@ -114,6 +116,12 @@ def test_targets_keep_who_is_like_whom_in_the_eyes_of_all_teachers():
     )
     centred = torch.nn.functional.normalize(answers - answers.mean(0), dim=1)
     assert torch.allclose(targets @ targets.T, centred @ centred.T, atol=1e-3)
+
+
+def test_features_can_be_distilled_in_place_of_answers():
+    by_features = run(replace(SHORT, distilled="features", axes=20))
+    assert by_features.projection.shape[0] == 20
+    assert not identical(by_features, run(replace(SHORT, axes=12)))
 
 
 def test_pictures_are_bytes_and_a_seed_draws_them_again():
