@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ml.inversion.precision import Precision, computing_in
 from ml.shapes import Float
@@ -37,44 +36,52 @@ def _stride(teacher: Teacher) -> int:
     return -(-teacher.n_classes // MOST_CLASSES)
 
 
-@torch.no_grad()
-def answers_of(
-    teacher: Teacher, images: Float[Tensor, "b c h w"], *, temperature: float, precision: Precision
-) -> Float[Tensor, "b k"]:
-    """A teacher's Hellinger vectors for images in [0, 1], computed where the teacher lies.
-
-    Of more than MOST_CLASSES classes, evenly spaced ones are taken.
-    """
-    device = next(teacher.module.parameters()).device
-    parts = []
-    for chunk in torch.split(images, CHUNK):
-        with computing_in(precision, device):
-            logits = teacher.logits(chunk.to(device))
-        parts.append(hellinger(logits.float()[:, :: _stride(teacher)], temperature))
-    return torch.cat(parts)
-
-
 def feature_width(teacher: Teacher) -> int:
     """How many numbers features_of gives for an image."""
-    classifier = teacher.module.get_submodule("classifier")
-    assert isinstance(classifier, nn.Linear)
-    return classifier.in_features
+    return _head(teacher).in_features
 
 
 @torch.no_grad()
 def features_of(
     teacher: Teacher, images: Float[Tensor, "b c h w"], *, precision: Precision
 ) -> Float[Tensor, "b d"]:
-    """A teacher's features of length 1: what answers are compared with, in place of answers_of."""
-    device = next(teacher.module.parameters()).device
-    encoder = teacher.module.get_submodule("encoder")
+    """What a teacher's classifier sees of images in [0, 1], computed where the teacher lies."""
+    classifier, encoder = _head(teacher), teacher.module.get_submodule("encoder")
     parts = []
     for chunk in torch.split(images, CHUNK):
-        fitted = fit_images(chunk.to(device), size=teacher.image_size, channels=teacher.channels)
-        with computing_in(precision, device):
-            features = encoder(normalize(fitted, teacher.mean, teacher.std))
-        parts.append(F.normalize(features.float(), dim=1))
+        fitted = fit_images(
+            chunk.to(classifier.weight.device),
+            size=teacher.image_size,
+            channels=teacher.channels,
+        )
+        with computing_in(precision, classifier.weight.device):
+            parts.append(encoder(normalize(fitted, teacher.mean, teacher.std)).float())
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def answers_from(
+    teacher: Teacher, features: Float[Tensor, "b d"], *, temperature: float
+) -> Float[Tensor, "b k"]:
+    """The Hellinger vectors that belong to features_of.
+
+    Of more than MOST_CLASSES classes, evenly spaced ones are taken.
+    """
+    return hellinger(_head(teacher)(features)[:, :: _stride(teacher)], temperature)
+
+
+def answers_of(
+    teacher: Teacher, images: Float[Tensor, "b c h w"], *, temperature: float, precision: Precision
+) -> Float[Tensor, "b k"]:
+    """A teacher's Hellinger vectors for images in [0, 1]."""
+    features = features_of(teacher, images, precision=precision)
+    return answers_from(teacher, features, temperature=temperature)
+
+
+def _head(teacher: Teacher) -> nn.Linear:
+    classifier = teacher.module.get_submodule("classifier")
+    assert isinstance(classifier, nn.Linear)
+    return classifier
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

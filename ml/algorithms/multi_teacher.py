@@ -33,7 +33,7 @@ from ml.algorithms.multi_teacher_run import (
     state_of,
     tell,
 )
-from ml.answers import answers_of, features_of, principal_axes
+from ml.answers import answers_from, features_of, principal_axes
 from ml.drawing import draw_images
 from ml.functional import apply, gradients
 from ml.inversion.precision import computing_in
@@ -86,13 +86,16 @@ def make_targets(run: Run, images: Tensor) -> Tensor:
 
 
 def said_of(run: Run, teacher: Teacher, images: Tensor) -> Tensor:
-    """What a teacher says of pictures in [0, 1], on the CPU."""
+    """What a teacher says of pictures in [0, 1], weighted, on the CPU."""
     config = run.config
-    if config.distilled == "features":
-        return features_of(teacher, images, precision=config.precision).cpu()
-    return answers_of(
-        teacher, images, temperature=config.temperature, precision=config.precision
-    ).cpu()
+    features = features_of(teacher, images, precision=config.precision)
+    parts: list[Tensor] = []
+    if config.answer_weight:
+        answers = answers_from(teacher, features, temperature=config.temperature)
+        parts.append(config.answer_weight * answers)
+    if config.feature_weight:
+        parts.append(config.feature_weight * F.normalize(features, dim=1))
+    return torch.cat(parts, dim=1).cpu()
 
 
 # Distillation.

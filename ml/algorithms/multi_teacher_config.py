@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from ml.algorithms.settings import check_choices, from_preset
 from ml.backbones import BACKBONES
@@ -15,7 +15,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "backbone": tuple(BACKBONES),
         "precision": get_args(Precision),
-        "distilled": ("answers", "features"),
     }
 )
 LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -57,8 +56,11 @@ class MultiTeacherConfig:
     """Whether refinement also looks at mirror images; wrong for digits and letters."""
     max_teachers: int = 128
     """Teachers asked at most; of a larger pool so many are drawn."""
-    distilled: Literal["answers", "features"] = "answers"
-    """What of the teachers: Hellinger vectors, or unit features, which are worth much less."""
+    answer_weight: float = 1.0
+    """Of each teacher's Hellinger vector in what is distilled."""
+    feature_weight: float = 0.3
+    """Of each teacher's unit features beside it. Answers tell more where the pool knows many
+    classes, features where it knows few: this much costs a wide pool nothing and helps a small."""
     temperature: float = 2.0
     """Of the teachers' softmax."""
     axes: int = 128
@@ -89,12 +91,17 @@ class MultiTeacherConfig:
         for name, (least, most) in LIMITS.items():
             if not least <= getattr(self, name) <= most:
                 raise InvalidConfig(f"{name} must be between {least} and {most}")
+        self._check_floats()
+
+    def _check_floats(self) -> None:
         for name in ("refine_lr", "temperature", "learner_lr"):
             if not getattr(self, name) > 0:
                 raise InvalidConfig(f"{name} must be positive")
-        for name in ("class_weight", "bn_weight"):
+        for name in ("class_weight", "bn_weight", "answer_weight", "feature_weight"):
             if not getattr(self, name) >= 0:
                 raise InvalidConfig(f"{name} must not be negative")
+        if self.answer_weight + self.feature_weight == 0:
+            raise InvalidConfig("without answer_weight and feature_weight nothing is distilled")
         if not 0 <= self.flattening <= 0.5:
             raise InvalidConfig("flattening must be between 0 and 0.5")
 
@@ -115,8 +122,16 @@ SMALL = MultiTeacherConfig()
 PRESETS: Mapping[str, MultiTeacherConfig] = MappingProxyType(
     {
         "small": SMALL,  # 100 Conv4 teachers of 32 pixels: a quarter of an hour on one core
-        "tiny": replace(  # a dozen teachers of 16 pixels: half a minute on one core
-            SMALL, images=3_000, steps=600, flip=False, save_every=300
+        # A dozen teachers of 16 pixels that know a handful of classes: half a minute on one core.
+        "tiny": replace(
+            SMALL,
+            images=3_000,
+            steps=600,
+            flip=False,
+            save_every=300,
+            answer_weight=0.0,
+            feature_weight=1.0,
+            flattening=0.25,
         ),
     }
 )

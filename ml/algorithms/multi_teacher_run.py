@@ -75,11 +75,9 @@ def begin(
     asked = [usable[place] for place in sorted(order[: config.max_teachers])]
     network = new_network(config, canvas, rng)
     encoder = batch_normalised(network.encoder)
-    widths = [
-        answer_width(each) if config.distilled == "answers" else feature_width(each)
-        for each in asked
-    ]
-    axes = min(config.axes, sum(widths))
+    answers = sum(map(answer_width, asked)) if config.answer_weight else 0
+    features = sum(map(feature_width, asked)) if config.feature_weight else 0
+    axes = min(config.axes, answers + features)
     start = parameters_of(encoder, device)
     head = torch.randn(axes, network.feature_dim, generator=rng) / math.sqrt(network.feature_dim)
     start |= {PROJECTION: head.to(device), OFFSET: torch.zeros(axes, device=device)}

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 from toy_pool import seeded, stripes, toy_teachers
 
 from ml.answers import MOST_CLASSES, answer_width, answers_of, hellinger, principal_axes
+from ml.backbones import build
 
 
 def some_answers(rows=200, width=12):
@@ -32,7 +32,7 @@ def test_answers_are_the_teachers_own_whatever_the_number_of_images():
 
 @pytest.mark.parametrize("n_classes", [2, MOST_CLASSES, MOST_CLASSES + 1, 1000])
 def test_of_many_classes_evenly_spaced_ones_are_taken(n_classes):
-    module = nn.Sequential(nn.Flatten(), nn.Linear(256, n_classes)).requires_grad_(False)
+    module = build("conv4", n_classes=n_classes, channels=1, image_size=16).eval()
     names = tuple(map(str, range(n_classes)))
     teacher = replace(toy_teachers()[0], module=module, class_names=names)
     images, _ = stripes((0,), 4, size=16, channels=1, rng=seeded(5))

@@ -103,7 +103,7 @@ def test_unseen_classes_are_told_apart_better_than_by_an_untrained_network_or_by
 
 
 def test_targets_keep_who_is_like_whom_in_the_eyes_of_all_teachers():
-    config = replace(SHORT, axes=12, flattening=0.0)
+    config = replace(SHORT, axes=12, flattening=0.0, feature_weight=0.0)
     one = begin(toy_teachers(), config, seeded(0), CPU, silent)
     images = make_images(one)
     targets = make_targets(one, images)
@@ -119,9 +119,9 @@ def test_targets_keep_who_is_like_whom_in_the_eyes_of_all_teachers():
 
 
 def test_features_can_be_distilled_in_place_of_answers():
-    by_features = run(replace(SHORT, distilled="features", axes=20))
+    by_features = run(replace(SHORT, answer_weight=0.0, feature_weight=1.0, axes=20))
     assert by_features.projection.shape[0] == 20
-    assert not identical(by_features, run(replace(SHORT, axes=12)))
+    assert run(replace(SHORT, feature_weight=0.0, axes=20)).projection.shape[0] == 12  # answers
 
 
 def test_pictures_are_bytes_and_a_seed_draws_them_again():
@@ -207,6 +207,7 @@ def test_presets_are_configs_by_name(preset):
         ({"temperature": 0}, "temperature must be positive"),
         ({"bn_weight": -1}, "bn_weight must not be negative"),
         ({"flattening": 0.6}, "flattening"),
+        ({"answer_weight": 0, "feature_weight": 0.0}, "nothing is distilled"),
         ({"backbone": "vit"}, "backbone must be one of"),
         ({"steps": 10**9}, "steps must be between"),
     ],
