@@ -14,7 +14,7 @@ help: ## List what can be made
 
 demo: $(VENV)/.run ## Run the main job end to end (POOL=dir DATA=file.npz for a real pool, EXIT=1 stops)
 	@python -m demo $(if $(POOL),--pool "$(POOL)") $(if $(DATA),--data "$(DATA)") \
-		$(if $(PRESET),--preset "$(PRESET)") $(if $(EPISODES),--episodes "$(EPISODES)") \
+		$(if $(ALGORITHM),--algorithm "$(ALGORITHM)") $(if $(PRESET),--preset "$(PRESET)") $(if $(EPISODES),--episodes "$(EPISODES)") \
 		$(if $(PORT),--port "$(PORT)") $(if $(EXIT),--exit)
 
 up: migrate ## Run the server: API, workers, schedule

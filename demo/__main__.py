@@ -9,6 +9,7 @@ from demo import server
 from demo.errors import DemoError
 
 INTERRUPTED = 130
+ALGORITHM = "multi_teacher"
 
 
 def main() -> int:
@@ -45,7 +46,8 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--pool", type=Path, help="a directory of checkpoints with manifests")
     parser.add_argument("--data", type=Path, help="an .npz of labelled images to ask about")
-    parser.add_argument("--preset", help="of FREE: tiny, small, paper (default: by mode)")
+    parser.add_argument("--algorithm", default=ALGORITHM, help="multi_teacher or free")
+    parser.add_argument("--preset", help="of the algorithm: tiny, small, ... (default: by mode)")
     parser.add_argument("--episodes", type=int, help="few-shot requests per number of shots")
     parser.add_argument("--port", type=int, help="of the server (default: 8000 or the next free)")
     parser.add_argument("--exit", action="store_true", help="stop the server, now or at the end")

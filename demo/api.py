@@ -74,11 +74,13 @@ class Api:
                 return
             query["cursor"] = page["next_cursor"]
 
-    def start_build(self, models: Sequence[str], *, preset: str, seed: int) -> Record:
+    def start_build(
+        self, models: Sequence[str], *, algorithm: str, preset: str, seed: int
+    ) -> Record:
         """Order a meta-learner over some models of the default pool."""
         order = {
             "pool": "default",
-            "recipe": {"algorithm": "free", "config": {"preset": preset}},
+            "recipe": {"algorithm": algorithm, "config": {"preset": preset}},
             "models": list(models),
             "seed": seed,
         }

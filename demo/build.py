@@ -16,7 +16,7 @@ SEED = 0
 DECIDED = ("ready", "rejected", "withdrawn")
 OVER = ("succeeded", "failed", "canceled")
 REASONS_SHOWN = 5
-SHOWN = ("gradient_alignment", "recovered_tasks_per_s")
+SHOWN = ("gradient_alignment", "recovered_tasks_per_s", "bn_gap_refined")
 """Of a build's metrics, besides its losses."""
 
 
@@ -63,7 +63,7 @@ def _tell_counts(records: Sequence[Record], story: Story) -> None:
             story.say(f"To fix it: {recipe}".replace("\n", "\n          "), indent=8)
 
 
-def run_build(api: Api, ids: Sequence[str], story: Story, *, preset: str) -> Record:
+def run_build(api: Api, ids: Sequence[str], story: Story, *, algorithm: str, preset: str) -> Record:
     """Order a build, follow it to its end, and fetch what it delivered.
 
     Returns:
@@ -72,8 +72,8 @@ def run_build(api: Api, ids: Sequence[str], story: Story, *, preset: str) -> Rec
     Raises:
         DemoError: if the build fails or is canceled; with the server's reason.
     """
-    build = api.start_build(ids, preset=preset, seed=SEED)
-    story.say(f"build {build['id']} over {build['n_models']} models, preset {preset}")
+    build = api.start_build(ids, algorithm=algorithm, preset=preset, seed=SEED)
+    story.say(f"build {build['id']} over {build['n_models']} models, {algorithm}, preset {preset}")
     with story.bar("building") as bar:
         try:
             build = _follow(api, build, bar)

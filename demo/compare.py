@@ -25,7 +25,10 @@ def compare(
         best = report.best_baseline(theirs, n_shot)
         difference = report.paired_difference(ours[n_shot], theirs[best][n_shot])
         sentence = report.verdict(
-            difference, baseline=best, build=f"{plan.preset!r} build", subject=plan.subject
+            difference,
+            baseline=best,
+            build=f"{plan.algorithm} {plan.preset!r} build",
+            subject=plan.subject,
         )
         story.say(f"{n_shot}-shot: {sentence}")
 

@@ -23,9 +23,15 @@ CURL_QUERIES = 3
 def make_plan(options: argparse.Namespace) -> Plan:
     """Digits, unless a pool is given."""
     if options.pool is None:
-        return plans.digits_plan(preset=options.preset, episodes=options.episodes)
+        return plans.digits_plan(
+            algorithm=options.algorithm, preset=options.preset, episodes=options.episodes
+        )
     return plans.pool_plan(
-        options.pool, options.data, preset=options.preset, episodes=options.episodes
+        options.pool,
+        options.data,
+        algorithm=options.algorithm,
+        preset=options.preset,
+        episodes=options.episodes,
     )
 
 
@@ -65,8 +71,14 @@ def learn(plan: Plan, api: Api, up: server.Server, story: Story) -> tuple[Record
         ids = plan.contribute(api, up, story)
     with story.step("The server inspects the checkpoints"):
         ready = wait_for_inspection(api, ids, story)
-    with story.step("Build a meta-learner with FREE, without data"):
-        learner = run_build(api, [model["id"] for model in ready], story, preset=plan.preset)
+    with story.step("Build a meta-learner, without data"):
+        learner = run_build(
+            api,
+            [model["id"] for model in ready],
+            story,
+            algorithm=plan.algorithm,
+            preset=plan.preset,
+        )
     return learner, ready
 
 

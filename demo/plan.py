@@ -40,6 +40,7 @@ class Plan:
     """Of the classes that the requests show."""
     n_way: int
     episodes: int
+    algorithm: str
     preset: str
     warnings: tuple[str, ...] = ()
 
@@ -48,7 +49,7 @@ class Plan:
         return read_pool(self.pool_directory)[0]
 
 
-def digits_plan(*, preset: str | None, episodes: int | None) -> Plan:
+def digits_plan(*, algorithm: str, preset: str | None, episodes: int | None) -> Plan:
     """A dozen clients with digits 0-6; requests show 7, 8, 9."""
 
     def contribute(api: Api, server: Server, story: Story) -> list[str]:
@@ -62,11 +63,14 @@ def digits_plan(*, preset: str | None, episodes: int | None) -> Plan:
         images=digits.load_digits().of_classes(digits.UNSEEN_CLASSES),
         n_way=DIGITS_WAYS,
         episodes=episodes or DIGITS_EPISODES,
+        algorithm=algorithm,
         preset=preset or DIGITS_PRESET,
     )
 
 
-def pool_plan(pool: Path, data: Path, *, preset: str | None, episodes: int | None) -> Plan:
+def pool_plan(
+    pool: Path, data: Path, *, algorithm: str, preset: str | None, episodes: int | None
+) -> Plan:
     """Somebody's own checkpoints; requests show somebody's own images.
 
     Raises:
@@ -90,6 +94,7 @@ def pool_plan(pool: Path, data: Path, *, preset: str | None, episodes: int | Non
         images=images,
         n_way=POOL_WAYS,
         episodes=episodes or POOL_EPISODES,
+        algorithm=algorithm,
         preset=preset or POOL_PRESET,
         warnings=pool_warnings(checkpoints, alone, images),
     )

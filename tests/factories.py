@@ -42,6 +42,17 @@ QUICK_FREE = {
 }
 """A FREE build of seconds over small teachers."""
 
+QUICK_MULTI_TEACHER = {
+    "preset": "tiny",
+    "images": 40,
+    "batch_images": 20,
+    "refine_steps": 2,
+    "steps": 12,
+    "batch_size": 8,
+    "save_every": 5,
+}
+"""A multi-teacher build of seconds over small teachers."""
+
 
 def small_checkpoint(seed: int = 0, *, n_classes: int = 3) -> bytes:
     """A randomly initialised conv4 for 16-pixel grey images, as safetensors."""
@@ -102,7 +113,11 @@ def model_now(database: Database, model_id: str) -> ModelRow:
 
 
 def order_build(
-    database: Database, config: dict[str, Any] | None = None, seed: int = 0
+    database: Database,
+    config: dict[str, Any] | None = None,
+    seed: int = 0,
+    *,
+    algorithm: str = "free",
 ) -> BuildRow:
     """Request a build over the default pool."""
     with database.write() as session:
@@ -110,7 +125,9 @@ def order_build(
             session,
             organisation_of(database),
             pool_name="default",
-            recipe=Recipe(algorithm="free", config=dict(config or QUICK_FREE)),
+            recipe=Recipe(
+                algorithm=algorithm, config=dict(QUICK_FREE if config is None else config)
+            ),
             model_ids=None,
             seed=seed,
         )

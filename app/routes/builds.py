@@ -29,7 +29,7 @@ POLL_S = 0.5
 EVENTS_A_READ = 500
 EXAMPLE: JsonDict = {
     "pool": "default",
-    "recipe": {"algorithm": "free", "config": {"preset": "small"}},
+    "recipe": {"algorithm": "multi_teacher", "config": {"preset": "small"}},
 }
 
 
@@ -38,7 +38,7 @@ class RecipeIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    algorithm: Annotated[str, Field(max_length=60)] = "free"
+    algorithm: Annotated[str, Field(max_length=60)] = "multi_teacher"
     config: dict[str, Any] = Field(
         default_factory=dict, description="Unnamed numbers keep the preset's value."
     )

@@ -38,7 +38,7 @@ def test_a_build_over_the_pool_is_queued(client: TestClient, add_model: AddModel
 def test_a_build_needs_no_words_at_all(client: TestClient, add_model: AddModel) -> None:
     add_model(), add_model()
     answer = client.post("/v1/builds", json={})
-    assert (answer.status_code, answer.json()["recipe"]["algorithm"]) == (202, "free")
+    assert (answer.status_code, answer.json()["recipe"]["algorithm"]) == (202, "multi_teacher")
 
 
 def test_a_pool_without_enough_models_conflicts_and_says_so(

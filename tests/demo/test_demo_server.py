@@ -97,7 +97,7 @@ def test_a_problem_document_is_told_as_title_and_detail():
     problem = {"title": "The pool has no usable model", "detail": "Upload two.", "code": "x"}
     api, _ = api_answering(httpx.Response(409, json=problem))
     with pytest.raises(Refused, match=r"^The pool has no usable model: Upload two\.$"):
-        api.start_build(["m"], preset="tiny", seed=0)
+        api.start_build(["m"], algorithm="free", preset="tiny", seed=0)
 
 
 def test_an_error_without_a_problem_document_is_told_by_its_status():
@@ -193,7 +193,9 @@ def test_a_build_is_followed_across_a_broken_stream_without_telling_anything_twi
         httpx.Response(200, json=done),
         httpx.Response(200, json={"id": "m"}),
     )
-    learner = build.run_build(api, ["x", "y"], Story(n_steps=1, file=story), preset="tiny")
+    learner = build.run_build(
+        api, ["x", "y"], Story(n_steps=1, file=story), algorithm="free", preset="tiny"
+    )
     assert learner == {"id": "m"}
     after = [r.headers["Last-Event-ID"] for r in seen if r.url.path.endswith("/events")]
     assert after == ["0", "1"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from factories import (
     QUICK_FREE,
+    QUICK_MULTI_TEACHER,
     build_now,
     claim_next,
     order_build,
@@ -15,6 +16,8 @@ from factories import (
     upload,
 )
 
+from ml.algorithms import multi_teacher
+from ml.inversion.refine import Refined
 from ml.memory import TaskMemory
 from pool.database.session import Database
 from pool.domain import JobKind, JobStatus
@@ -39,20 +42,42 @@ class WatchedStore:
         return getattr(self._store, name)
 
 
-def test_no_file_of_a_build_ever_holds_a_recovered_image(
-    settings: Settings, embedded: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def rows_of_recovered_images(monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
+    """Fills, while a build runs, with the middle rows of images as floats and as bytes."""
     rows: set[bytes] = set()
-    remember = TaskMemory.put
+    remember, refine = TaskMemory.put, multi_teacher.refine
 
-    def remember_and_note(self: TaskMemory, task: object, images: torch.Tensor) -> None:
+    def note(images: torch.Tensor) -> None:
         for image in images[:3]:
             middle = image[0, image.shape[1] // 2]
             for form in (middle, (middle * 255).round().to(torch.uint8)):
                 rows.add(form.contiguous().numpy().tobytes())
+
+    def remember_and_note(self: TaskMemory, task: object, images: torch.Tensor) -> None:
+        note(images)
         remember(self, task, images)  # type: ignore[arg-type]
 
+    def refine_and_note(*args: object, **more: object) -> Refined:
+        refined = refine(*args, **more)  # type: ignore[arg-type]
+        note(refined.images)
+        return refined
+
     monkeypatch.setattr(TaskMemory, "put", remember_and_note)
+    monkeypatch.setattr(multi_teacher, "refine", refine_and_note)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "config"), [("free", QUICK_FREE), ("multi_teacher", QUICK_MULTI_TEACHER)]
+)
+def test_no_file_of_a_build_ever_holds_a_recovered_image(
+    settings: Settings,
+    embedded: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: str,
+    config: dict[str, object],
+) -> None:
+    rows = rows_of_recovered_images(monkeypatch)
     looked: list[int] = []
 
     def look() -> None:
@@ -66,7 +91,7 @@ def test_no_file_of_a_build_ever_holds_a_recovered_image(
     for seed in range(2):
         upload(embedded, context.store, small_checkpoint(seed), small_manifest(f"m{seed}"))
         inspect_model(context, claim_next(embedded, JobKind.INSPECT))
-    order = order_build(embedded, QUICK_FREE)
+    order = order_build(embedded, config, algorithm=algorithm)
     watched = JobContext(
         settings=settings,
         database=embedded,
