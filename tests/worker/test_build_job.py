@@ -7,7 +7,7 @@ import pytest
 import torch
 from factories import QUICK_FREE, build_now, claim_next, order_build
 
-from ml.fewshot import load_meta_learner
+from ml.learner import load_meta_learner
 from ml.types import Progress
 from pool.database import jobs, repository
 from pool.domain import JobKind, JobStatus
