@@ -18,7 +18,7 @@ from ml.shapes import Float, Int
 from ml.types import Teacher, fit_images
 
 RANKING_SHOTS = 5  # images of a class that all members look at: 100 members times 5000 take minutes
-RANKING_TEMPERATURE = 0.25  # of the leave-one-out likelihood; 0.1 to 0.5 rank alike
+RANKING_TEMPERATURE = 0.1  # of the leave-one-out likelihood; 0.03 and 0.25 choose a little worse
 
 
 def answer_together(
@@ -69,46 +69,36 @@ def best_members(
     learner: EnsembleLearner, support: Tensor, labels_S: Tensor, n_way: int, asked: int
 ) -> tuple[Teacher, ...]:
     """The members that tell this request's classes apart best, in the order of the ensemble."""
-    rows = first_of_each_class(labels_S, n_way, RANKING_SHOTS)
-    fitted = Fitted(support[rows])
+    rows, mirrored = ranking_rows(labels_S, n_way)
+    looked_at, labels_S = support[rows], labels_S[rows]
+    if mirrored:
+        looked_at, labels_S = torch.cat([looked_at, looked_at.flip(-1)]), labels_S.repeat(2)
+    fitted = Fitted(looked_at)
     answers = [answers_to(learner, member, fitted) for member in learner.members]
-    places = best_places(answers, labels_S[rows], n_way, asked)
+    places = best_places(answers, labels_S, n_way, asked)
     return tuple(learner.members[place] for place in places)
+
+
+def ranking_rows(labels_S: Int[Tensor, " s"], n_way: int) -> tuple[Tensor, bool]:
+    """What all members look at: the first RANKING_SHOTS images of each class, in order.
+
+    Returns:
+        Row numbers, and whether the images' mirror images are looked at, too: where a class has a
+        single image, one is needed beside it to see whether a member stays with what it says.
+    """
+    one_hot_SN = F.one_hot(labels_S, n_way)
+    place_S = one_hot_SN.cumsum(dim=0).gather(1, labels_S.unsqueeze(1)).squeeze(1)
+    mirrored = int(one_hot_SN.sum(dim=0).min()) < 2
+    return (place_S <= RANKING_SHOTS).nonzero().flatten(), mirrored
 
 
 def best_places(
     answers: Sequence[Tensor], labels_S: Int[Tensor, " s"], n_way: int, asked: int
 ) -> list[int]:
     """Which of the members' answers (S, A) tell the classes apart best, in ascending order."""
-    scores = torch.stack([separation(each, labels_S, n_way) for each in answers])
+    scores = torch.stack([leave_one_out(each, labels_S, n_way) for each in answers])
     best = scores.argsort(descending=True, stable=True)[:asked]
     return sorted(best.tolist())
-
-
-def first_of_each_class(labels_S: Tensor, n_way: int, most: int) -> Tensor:
-    """Row numbers of the first `most` images of each class, in order."""
-    one_hot_SN = F.one_hot(labels_S, n_way)
-    place_S = one_hot_SN.cumsum(dim=0)[torch.arange(len(labels_S)), labels_S]
-    return (place_S <= most).nonzero().flatten()
-
-
-def separation(
-    answers_SA: Float[Tensor, "s a"], labels_S: Int[Tensor, " s"], n_way: int
-) -> Float[Tensor, ""]:
-    """How well a member's answers tell the classes apart; higher is better.
-
-    With two images of each class and more, what leave_one_out says; with fewer, how far apart the
-    classes are, since nothing then tells a member that sees from one that is restless.
-    """
-    shots = torch.bincount(labels_S, minlength=n_way)
-    if int(shots.min()) < 2:
-        return mean_distance(class_means(answers_SA, labels_S, n_way))
-    return leave_one_out(answers_SA, labels_S, n_way)
-
-
-def mean_distance(means_NA: Float[Tensor, "n a"]) -> Float[Tensor, ""]:
-    """Mean Euclidean distance between two classes; of single answers, sqrt(2) times Hellinger's."""
-    return torch.pdist(means_NA).mean()
 
 
 def leave_one_out(
@@ -118,17 +108,17 @@ def leave_one_out(
 
         mean_i log softmax_n( -|a_i - m_n|^2 / (2 T) )[label_i],  m_n without image i
 
-    Every class needs two images. The centre is that of all images.
+    It asks for members that say the same of a class's images and something else of the others'.
+    How far apart the classes are does as well in a pool whose members all see, but prefers those
+    that are sure of anything to those that see. Every class needs two images.
     """
-    centre_A = class_means(answers_SA, labels_S, n_way).mean(dim=0)
-    unit_SA = F.normalize(answers_SA - centre_A, dim=1)
-    means_NA = class_means(unit_SA, labels_S, n_way)
-    shots_S = torch.bincount(labels_S, minlength=n_way)[labels_S].unsqueeze(1)
-    own_SA = (means_NA[labels_S] * shots_S - unit_SA) / (shots_S - 1)
-    distances_SN = (unit_SA.unsqueeze(1) - means_NA).square().sum(dim=2)
-    own_S1 = (unit_SA - own_SA).square().sum(dim=1, keepdim=True)
-    distances_SN = distances_SN.scatter(1, labels_S.unsqueeze(1), own_S1)
-    return -F.cross_entropy(-distances_SN / (2 * RANKING_TEMPERATURE), labels_S)
+    means_NA = class_means(answers_SA, labels_S, n_way)
+    shots_S1 = torch.bincount(labels_S, minlength=n_way)[labels_S].unsqueeze(1)
+    own_SA = (means_NA[labels_S] * shots_S1 - answers_SA) / (shots_S1 - 1)
+    squares_SN = (answers_SA.unsqueeze(1) - means_NA).square().sum(dim=2)
+    own_S1 = (answers_SA - own_SA).square().sum(dim=1, keepdim=True)
+    squares_SN = squares_SN.scatter(1, labels_S.unsqueeze(1), own_S1)
+    return -F.cross_entropy(-squares_SN / (2 * RANKING_TEMPERATURE), labels_S)
 
 
 # What they say.
