@@ -223,7 +223,7 @@ def answer_ensemble(stock: Stock, recipe: Recipe, options: Mapping[str, Any], se
 def served_ensemble(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) -> Built:
     """What the recipe `ensemble` builds over the whole pool, asked as the server asks it."""
     rng = torch.Generator().manual_seed(seed)
-    config = EnsembleConfig(**options)
+    config = EnsembleConfig(**{name: options[name] for name in asdict(EnsembleConfig())})
     learner = train(stock.pool(recipe).teachers, config, rng=rng, device=stock.device)
     return Built(contestants={"serving": served(learner)})
 
