@@ -22,7 +22,7 @@ from ml.errors import CheckpointMismatch, InvalidConfig, MlError
 from ml.types import Teacher
 
 FORMAT = "modelpool.ensemble.1"
-BACKBONE = "ensemble"  # what records call it; no key of ml.backbones.BACKBONES
+BACKBONE = "ensemble"  # in records, where pool.domain.ENSEMBLE knows it; no key of BACKBONES
 MALFORMED = (
     SafetensorError,
     OSError,

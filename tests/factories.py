@@ -102,7 +102,11 @@ def model_now(database: Database, model_id: str) -> ModelRow:
 
 
 def order_build(
-    database: Database, config: dict[str, Any] | None = None, seed: int = 0
+    database: Database,
+    config: dict[str, Any] | None = None,
+    seed: int = 0,
+    *,
+    algorithm: str = "free",
 ) -> BuildRow:
     """Request a build over the default pool."""
     with database.write() as session:
@@ -110,7 +114,9 @@ def order_build(
             session,
             organisation_of(database),
             pool_name="default",
-            recipe=Recipe(algorithm="free", config=dict(config or QUICK_FREE)),
+            recipe=Recipe(
+                algorithm=algorithm, config=dict(QUICK_FREE if config is None else config)
+            ),
             model_ids=None,
             seed=seed,
         )
