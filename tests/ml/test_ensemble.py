@@ -137,6 +137,10 @@ def reshape_a_tensor(_, tensors):
     tensors["member/0/classifier.bias"] = torch.ones(4)
 
 
+def make_weights_double(_, tensors):
+    tensors["member/0/classifier.bias"] = torch.ones(3, dtype=torch.float64)
+
+
 def make_weights_integers(_, tensors):
     tensors["member/0/classifier.bias"] = torch.ones(3, dtype=torch.int64)
 
@@ -148,6 +152,7 @@ HOSTILE = {
     "a tensor of a member beyond the last": give_a_tensor_to_nobody,
     "a tensor of another shape": reshape_a_tensor,
     "integers for weights": make_weights_integers,
+    "weights that do not compute with images": make_weights_double,
     "an unknown backbone": member(backbone="magic"),
     "a backbone that is a list": member(backbone=["conv4"]),
     "a fraction of a class": member(n_classes=4.5),

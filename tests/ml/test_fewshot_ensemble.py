@@ -105,14 +105,27 @@ def test_members_that_know_the_directions_are_chosen_before_bold_blind_ones(shot
     assert [member.module for member in chosen] == [t.module for t in toy_teachers()]
 
 
-def test_with_one_image_a_class_the_mirror_image_tells_who_stays_with_an_answer():
-    """Mirrored, upright and lying stripes stay what they are; the phase changes."""
-    seeing = toy_teacher((0, 5), seed=3)
-    restless = [blind(seed, boldness=30.0) for seed in range(3)]
-    learner = ensemble(restless[0], seeing, *restless[1:])
-    support, labels = task((0, 5), 1, 4)
-    (chosen,) = best_members(learner, support, labels, 2, 1)
-    assert chosen.module is seeing.module
+def weighing(weights: torch.Tensor) -> Teacher:
+    """A network whose one logit in use is a weighted sum of the pixels; the other is zero."""
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 2))
+    module[1].weight.data = torch.stack([weights.flatten(), torch.zeros(256)])
+    module[1].bias.data.zero_()
+    like = toy_teachers()[0]
+    return replace(like, module=module.eval().requires_grad_(False), class_names=("a", "b"))
+
+
+def test_with_one_image_a_class_the_member_that_stays_with_its_answer_is_chosen():
+    """One sees brightness; the other, far surer, which side is bright, which mirroring turns."""
+    brightness = weighing(torch.full((16, 16), 0.02))
+    sides = weighing(torch.cat([torch.full((16, 8), 0.2), torch.full((16, 8), -0.2)], dim=1))
+    bright, dark = torch.ones(1, 16, 16), torch.zeros(1, 16, 16)
+    bright[:, :, 8:], dark[:, :, 8:] = 0.2, 0.6
+    support, labels = torch.stack([bright, dark]), torch.tensor([0, 1])
+    (chosen,) = best_members(ensemble(sides, brightness), support, labels, 2, 1)
+    assert chosen.module is brightness.module
+    twice = torch.cat([support, support])
+    (chosen,) = best_members(ensemble(sides, brightness), twice, labels.repeat(2), 2, 1)
+    assert chosen.module is sides.module  # with two images of a class nobody is mirrored
 
 
 def test_leave_one_out_is_the_likelihood_under_the_means_of_all_other_images():
