@@ -39,7 +39,7 @@ class Inference:
         self._store = store
         self._max_pixels = settings.max_image_pixels
         self._capacity = settings.meta_learners_in_memory
-        self._loaded: OrderedDict[str, fewshot.MetaLearner] = OrderedDict()
+        self._loaded: OrderedDict[str, fewshot.Delivered] = OrderedDict()
         self._lock = threading.Lock()
         self._turn = threading.BoundedSemaphore(settings.concurrent_predictions)
         torch.set_num_threads(settings.threads)
@@ -51,14 +51,29 @@ class Inference:
         support: Sequence[bytes],
         labels: Sequence[str],
         query: Sequence[bytes],
+        teachers: int | None = None,
     ) -> Answer:
         """Adapt the meta-learner to encoded support images and label the encoded queries.
 
+        Args:
+            object_key: of the meta-learner.
+            support: image files.
+            labels: one per support image.
+            query: image files.
+            teachers: of an ensemble, how many members answer; None leaves it to the ensemble.
+
         Raises:
-            InvalidInput: an image cannot be decoded; the part is named, nothing is quoted.
+            InvalidInput: an image cannot be decoded; the part is named, nothing is quoted. Or
+                `teachers` is given and the meta-learner is no ensemble.
             StorageUnavailable, ObjectMissing: the meta-learner cannot be fetched.
         """
         learner = self._load(object_key)
+        if teachers is not None and not isinstance(learner, fewshot.EnsembleLearner):
+            raise InvalidInput(
+                "This meta-learner is one network and has no teachers to choose; leave `teachers` "
+                "out, or ask a meta-learner whose backbone is `ensemble`.",
+                part="teachers",
+            )
         class_names = tuple(dict.fromkeys(labels))
         index = {name: position for position, name in enumerate(class_names)}
         with self._turn:
@@ -73,6 +88,7 @@ class Inference:
                     torch.tensor([index[label] for label in labels]),
                     query_images,
                     n_way=len(class_names),
+                    teachers_asked=teachers,
                 )
             except MlError as error:
                 raise InvalidInput(str(error), part="support") from error
@@ -85,14 +101,14 @@ class Inference:
         )
 
     def _decode(
-        self, learner: fewshot.MetaLearner, images: Sequence[bytes], *, part: str
+        self, learner: fewshot.Delivered, images: Sequence[bytes], *, part: str
     ) -> torch.Tensor:
         decoded = []
         for position, data in enumerate(images):
             try:
                 image = fewshot.decode_image(
                     data,
-                    size=learner.image_size,
+                    size=fewshot.decoding_side(learner),
                     channels=learner.channels,
                     max_pixels=self._max_pixels,
                 )
@@ -101,7 +117,7 @@ class Inference:
             decoded.append(image)
         return torch.stack(decoded)
 
-    def _load(self, object_key: str) -> fewshot.MetaLearner:
+    def _load(self, object_key: str) -> fewshot.Delivered:
         with self._lock:
             if object_key in self._loaded:
                 self._loaded.move_to_end(object_key)
@@ -109,7 +125,7 @@ class Inference:
         with tempfile.TemporaryDirectory(prefix="modelpool-") as directory:
             path = Path(directory) / "meta-learner.safetensors"
             self._store.fetch(object_key, path)
-            learner = fewshot.load_meta_learner(path)
+            learner = fewshot.load_delivered(path)
         with self._lock:
             self._loaded[object_key] = learner
             while len(self._loaded) > self._capacity:

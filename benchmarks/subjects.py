@@ -24,6 +24,7 @@ from benchmarks.protocols import (
     seeing,
 )
 from benchmarks.recipe import Recipe
+from benchmarks.served import served
 from benchmarks.stock import Split, Stock, unit_features
 from benchmarks.teachers import (
     as_teacher,
@@ -33,6 +34,7 @@ from benchmarks.teachers import (
     some_teachers,
 )
 from benchmarks.training import Waypoint, build_settings, run_build
+from ml.algorithms.ensemble import EnsembleConfig, train
 from ml.answers import answers_of
 from ml.backbones import build, initialize
 from ml.canvas import choose_canvas
@@ -218,6 +220,14 @@ def answer_ensemble(stock: Stock, recipe: Recipe, options: Mapping[str, Any], se
     return Built(contestants=by_features(features_of))
 
 
+def served_ensemble(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) -> Built:
+    """What the recipe `ensemble` builds over the whole pool, asked as the server asks it."""
+    rng = torch.Generator().manual_seed(seed)
+    config = EnsembleConfig(**{name: options[name] for name in asdict(EnsembleConfig())})
+    learner = train(stock.pool(recipe).teachers, config, rng=rng, device=stock.device)
+    return Built(contestants={"serving": served(learner)})
+
+
 def weight_average(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) -> Built:
     """The element-wise mean of several teachers' parameters and BatchNorm buffers."""
     teachers = some_teachers(stock.pool(recipe), options["n_teachers"], seed)
@@ -271,6 +281,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "answer_ensemble": Kind(
             build=answer_ensemble, options={"n_teachers": 0, "temperature": 2.0}
         ),
+        "served_ensemble": Kind(build=served_ensemble, options=asdict(EnsembleConfig())),
         "weight_average": Kind(build=weight_average, options={"n_teachers": 0}),
         "free": ALGORITHM,
         "multi_teacher": ALGORITHM,

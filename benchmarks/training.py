@@ -136,6 +136,7 @@ def run_build(
         report=report,
         **({"offer": keep} if with_waypoints else {}),
     )
+    assert isinstance(learner, MetaLearner), "the ensemble is a subject of another kind"
     facts = trace.facts()
     if with_waypoints:
         keep(last_step, learner)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ml.backbones import build, initialize
+from ml.delivered import Delivered
 from ml.episodes import sample_episode
 from ml.fewshot import predict
 from ml.learner import PUBLISHED, MetaLearner
@@ -38,7 +39,7 @@ class Score:
 
 
 def evaluate(
-    subject: MetaLearner | Predictor,
+    subject: Delivered | Predictor,
     images: Float[Tensor, "i c h w"],
     labels: Int[Tensor, " i"],
     *,
@@ -51,7 +52,7 @@ def evaluate(
     """Meta-test on episodes of labelled images; the same rng state gives the same episodes.
 
     Args:
-        subject: a meta-learner (asked as the server asks it) or any predictor.
+        subject: a meta-learner of either kind (asked as the server asks it) or any predictor.
         images: in [0, 1].
         labels: any integers; their classes must be none that the subject was chosen on.
         n_way: ways per episode.
@@ -66,7 +67,7 @@ def evaluate(
     """
     if episodes < 2:
         raise ValueError(f"an interval needs at least 2 episodes, got {episodes}")
-    answer = serving(subject) if isinstance(subject, MetaLearner) else subject
+    answer = serving(subject) if isinstance(subject, Delivered) else subject
     accuracies = []
     for _ in range(episodes):
         episode = sample_episode(
@@ -86,7 +87,7 @@ def score_of(accuracies: Float[Tensor, " e"]) -> Score:
 # Who can be evaluated.
 
 
-def serving(meta_learner: MetaLearner) -> Predictor:
+def serving(meta_learner: Delivered) -> Predictor:
     """A meta-learner asked as the server asks it."""
 
     def answer(episode: Episode) -> Tensor:

@@ -14,15 +14,27 @@ from torch.nn import functional as F
 
 from ml.backbones import Backbone
 from ml.canvas import Canvas
+from ml.delivered import Delivered, load_delivered
+from ml.ensemble import EnsembleLearner
 from ml.errors import UnusableSupport
+from ml.fewshot_ensemble import answer_together
 from ml.functional import Params, adapt, apply, batch_normalised, inner_step, leaves
 from ml.images import decode_image
-from ml.learner import Adaptation, MetaLearner, load_meta_learner
+from ml.learner import Adaptation, MetaLearner
 from ml.prototypes import class_means, prototype_logits
 from ml.shapes import Float, Int
 from ml.types import fit_images
 
-__all__ = ["MetaLearner", "UnusableSupport", "decode_image", "load_meta_learner", "predict"]
+__all__ = [
+    "Delivered",
+    "EnsembleLearner",
+    "MetaLearner",
+    "UnusableSupport",
+    "decode_image",
+    "decoding_side",
+    "load_delivered",
+    "predict",
+]
 
 CHUNK = 256  # images per forward pass: bounds memory for 5000 support images
 TUNING_BATCH = 128  # images per SGD step of a fine-tuned head
@@ -30,12 +42,13 @@ PRIOR_IMAGES = 32  # trained statistics weigh as much as so many support images 
 
 
 def predict(
-    meta_learner: MetaLearner,
+    meta_learner: Delivered,
     support_images: Float[Tensor, "s c h w"],
     support_labels: Int[Tensor, " labels"],
     query_images: Float[Tensor, "q c2 h2 w2"],
     *,
     n_way: int,
+    teachers_asked: int | None = None,
 ) -> Float[Tensor, "q n"]:
     """Adapt to a support set and answer queries; deterministic, leaves the meta-learner as it is.
 
@@ -45,6 +58,8 @@ def predict(
         support_labels: 0 to n_way - 1, each present; numbers of images may differ.
         query_images: like support_images.
         n_way: N, any number >= 2; at most the trained ways for adaptation "fine_tune".
+        teachers_asked: of an ensemble, how many members answer the queries; 0 is all, None as many
+            as the ensemble says. Any other meta-learner is one network and ignores it.
 
     Returns:
         Probability of each class for each query; rows sum to 1. With batch statistics
@@ -54,6 +69,13 @@ def predict(
         UnusableSupport: if labels and images do not fit together, or the ways do not fit.
     """
     check_support(meta_learner, support_images, support_labels, n_way)
+    if isinstance(meta_learner, EnsembleLearner):
+        asked = meta_learner.teachers_asked if teachers_asked is None else teachers_asked
+        device, labels = meta_learner.device, support_labels.to(meta_learner.device)
+        support, queries = support_images.to(device), query_images.to(device)
+        with torch.no_grad():
+            together = answer_together(meta_learner, support, labels, queries, n_way, asked)
+            return (together / meta_learner.temperature).softmax(dim=1)
     device = next(iter(meta_learner.tensors.values())).device
     support = to_canvas(meta_learner, support_images.to(device))
     queries = to_canvas(meta_learner, query_images.to(device))
@@ -65,7 +87,7 @@ def predict(
         return (logits / meta_learner.adaptation.temperature).softmax(dim=1)
 
 
-def check_support(meta_learner: MetaLearner, images: Tensor, labels: Tensor, n_way: int) -> None:
+def check_support(meta_learner: Delivered, images: Tensor, labels: Tensor, n_way: int) -> None:
     """Refuse what cannot be adapted to."""
     if n_way < 2:
         raise UnusableSupport(f"a task needs at least 2 classes, got {n_way}")
@@ -75,11 +97,20 @@ def check_support(meta_learner: MetaLearner, images: Tensor, labels: Tensor, n_w
         raise UnusableSupport(f"labels must be 0 to {n_way - 1}")
     if len(torch.unique(labels)) != n_way:
         raise UnusableSupport("each class needs at least one support image")
+    if isinstance(meta_learner, EnsembleLearner):
+        return  # has no head that could have too few outputs
     if meta_learner.adaptation.kind == "fine_tune" and n_way > meta_learner.n_way:
         raise UnusableSupport(
             f"this meta-learner's head has {meta_learner.n_way} outputs, the task {n_way} classes; "
             "use the adaptation centroid or prototype_fine_tune"
         )
+
+
+def decoding_side(meta_learner: Delivered) -> int:
+    """The side in pixels to decode a request's images at: the largest that is looked at."""
+    if isinstance(meta_learner, EnsembleLearner):
+        return meta_learner.largest_side
+    return meta_learner.image_size
 
 
 def to_canvas(meta_learner: MetaLearner, images: Tensor) -> Tensor:

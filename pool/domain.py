@@ -47,6 +47,10 @@ class MetaLearnerStatus(StrEnum):
     RETIRED = "retired"
 
 
+ENSEMBLE = "ensemble"
+"""The backbone of a meta-learner that is no network of its own: it holds the pool models."""
+
+
 class Scope(StrEnum):
     """What an API key may do."""
 

@@ -2,7 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from ml.checkpoints import Manifest, load_teacher
 from ml.types import Teacher
@@ -24,9 +27,9 @@ def manifest_of(model: ModelRow) -> Manifest:
 
 
 def load_teachers(
-    snapshot: Sequence[BuildModelRow], store: ObjectStore, workspace: Path
+    snapshot: Sequence[BuildModelRow], store: ObjectStore, workspace: Path, device: torch.device
 ) -> list[Teacher]:
-    """The snapshot's models as frozen teachers, in its order.
+    """The snapshot's models as frozen teachers on a device, in its order.
 
     Raises:
         ObjectMissing: a model's weights are gone or are not those of the snapshot.
@@ -37,7 +40,8 @@ def load_teachers(
         store.fetch(model_key(each.model_id), path)
         if file_sha256(path) != each.canonical_sha256:
             raise ObjectMissing(f"The stored weights of model {each.model_id} have changed.")
-        teachers.append(load_teacher(path, manifest_of(each.model)))
+        teacher = load_teacher(path, manifest_of(each.model))
+        teachers.append(replace(teacher, module=teacher.module.to(device)))
         path.unlink()
     return teachers
 

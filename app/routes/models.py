@@ -222,6 +222,6 @@ def get_model(model_id: str, session: SessionDep, caller: ModelReader) -> ModelO
 def delete_model(
     model_id: str, session: SessionDep, store: StoreDep, caller: ModelWriter
 ) -> ModelOut:
-    """Withdraw a model: delete its bytes, cancel builds over it, mark what learnt from it."""
+    """Withdraw a model: delete its bytes and ensembles, cancel its builds, mark what learnt."""
     row = withdraw_model(session, store, caller.organisation_id, model_id)
     return ModelOut.of(row, row.pool.name)

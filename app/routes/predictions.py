@@ -4,6 +4,7 @@ Covered: support and query images and their labels are held in memory for the re
 file, message, database row or log line carries any of them.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ router = APIRouter(prefix="/v1/meta-learners", tags=["predictions"])
 MAX_WAYS, MAX_SHOTS, MAX_QUERIES = 50, 100, 500
 MAX_SUPPORT = MAX_WAYS * MAX_SHOTS
 MAX_LABEL_CHARS = 200
+MAX_TEACHERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class FewShotForm:
     support: list[bytes]
     labels: list[str]
     query: list[bytes]
+    teachers: int | None
+    """How many of an ensemble's members answer; None where the request does not say."""
 
 
 class Prediction(BaseModel):
@@ -87,7 +91,7 @@ async def read_few_shot_form(request: Request, _: Predictor) -> AsyncIterator[Fe
     async with multipart_form(
         request,
         max_files=MAX_SUPPORT + MAX_QUERIES,
-        max_fields=MAX_SUPPORT + MAX_QUERIES,
+        max_fields=MAX_SUPPORT + MAX_QUERIES + 1,
         max_field_bytes=64 * 1024,
         in_memory=True,
     ) as form:
@@ -95,6 +99,7 @@ async def read_few_shot_form(request: Request, _: Predictor) -> AsyncIterator[Fe
             support=await _images(form, "support"),
             labels=_labels(form),
             query=await _images(form, "query"),
+            teachers=_teachers(form),
         )
         check_few_shot_form(checked)
         yield checked
@@ -140,6 +145,23 @@ def _labels(form: FormData) -> list[str]:
     return labels
 
 
+def _teachers(form: FormData) -> int | None:
+    given = form.getlist("teachers")
+    if not given:
+        return None
+    text = given[0]
+    number = text.strip() if isinstance(text, str) else ""
+    if (
+        len(given) > 1
+        or not re.fullmatch("[0-9]{1,4}", number)
+        or not 1 <= int(number) <= MAX_TEACHERS
+    ):
+        raise InvalidInput(
+            f"`teachers` is one whole number from 1 to {MAX_TEACHERS}.", part="teachers"
+        )
+    return int(number)
+
+
 async def _images(form: FormData, part: str) -> list[bytes]:
     images = []
     for position, image in enumerate(form.getlist(part)):
@@ -177,6 +199,14 @@ MULTIPART = {
                             "description": "One per support image, in the same order",
                         },
                         "query": _file_list("The images to label"),
+                        "teachers": {
+                            "type": "integer",
+                            "minimum": 1,
+                            "maximum": MAX_TEACHERS,
+                            "description": "Only for an ensemble: how many of its teachers "
+                            "answer, those that suit the support images best; left out, as many "
+                            "as its recipe says.",
+                        },
                     },
                 },
                 "example": {
@@ -212,7 +242,11 @@ def predict(
     """Adapt to labelled support images and label the queries, in one request; nothing is kept."""
     learner = meta_learner_for_prediction(database, caller.organisation_id, meta_learner_id)
     answer = inference.predict(
-        learner.object_key, support=form.support, labels=form.labels, query=form.query
+        learner.object_key,
+        support=form.support,
+        labels=form.labels,
+        query=form.query,
+        teachers=form.teachers,
     )
     return PredictionsOut.of(
         answer,

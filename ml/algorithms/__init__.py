@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ml.algorithms import free, multi_teacher
-from ml.learner import MetaLearner
+from ml.algorithms import ensemble, free, multi_teacher
+from ml.delivered import Delivered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,13 +15,14 @@ class Algorithm:
 
     configure: Callable[[Mapping[str, Any]], Any]
     """Plain settings to the algorithm's frozen config; raises InvalidConfig."""
-    train: Callable[..., MetaLearner]
-    """(teachers, config, *, rng, device, report, save, resume_from) -> meta-learner."""
+    train: Callable[..., Delivered]
+    """(teachers, config, *, rng, device, report, save, resume_from) -> what is served."""
 
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
     {
         "free": Algorithm(configure=free.configure, train=free.train),
+        "ensemble": Algorithm(configure=ensemble.configure, train=ensemble.train),
         "multi_teacher": Algorithm(configure=multi_teacher.configure, train=multi_teacher.train),
     }
 )

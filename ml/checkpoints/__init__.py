@@ -3,8 +3,10 @@
 from ml.checkpoints.contracts import Fitted, Manifest
 from ml.checkpoints.files import (
     CanonicalFile,
+    apply_options,
     check_teacher,
     load_teacher,
+    options_of,
     read_canonical,
     write_teacher,
 )
@@ -14,9 +16,11 @@ __all__ = [
     "CanonicalFile",
     "Fitted",
     "Manifest",
+    "apply_options",
     "check_teacher",
     "fit",
     "load_teacher",
+    "options_of",
     "read_canonical",
     "write_teacher",
 ]

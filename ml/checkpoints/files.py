@@ -82,6 +82,14 @@ def apply_options(backbone: Backbone, options: Mapping[str, float]) -> None:
             raise CheckpointMismatch(f"The file's option {name}={value} fits no such backbone.")
 
 
+def options_of(backbone: nn.Module) -> dict[str, float]:
+    """What apply_options needs to make a new backbone of the same name compute like this one."""
+    layers = _batch_norms(backbone)
+    options = {"bn_eps": layers[0].eps} if layers else {}  # all of a network have the same
+    stem_relu = getattr(getattr(backbone, "encoder", None), "stem_relu", None)
+    return options if stem_relu is None else {**options, "stem_relu": float(stem_relu)}
+
+
 def check_teacher(teacher: Teacher, *, rng: torch.Generator) -> None:
     """Answer one small batch of noise, so that a broken checkpoint is found before it is used.
 

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from pool.database import jobs, repository
 from pool.database.tables import ModelRow
-from pool.domain import LIVE_MODELS, MetaLearnerStatus, ModelStatus, utc_now
+from pool.domain import ENSEMBLE, LIVE_MODELS, MetaLearnerStatus, ModelStatus, utc_now
 from pool.errors import ModelInUse
 from pool.storage.store import ObjectStore
 
@@ -14,7 +14,8 @@ def withdraw_model(
 ) -> ModelRow:
     """Delete the model's bytes, cancel builds over it, taint meta-learners that learnt from it.
 
-    Tainting does not unlearn: only a build without the model does that exactly.
+    Tainting does not unlearn: only a build without the model does that exactly. An ensemble holds
+    the model's weights themselves, so it is retired and deleted; another is built in seconds.
 
     Raises:
         ModelNotFound: no such model.
@@ -26,7 +27,10 @@ def withdraw_model(
     for build in repository.unfinished_builds_over(session, model.id):
         jobs.request_cancel(session, build.job_id)
     for learner in repository.meta_learners_learnt_from(session, model.id):
-        if learner.status == MetaLearnerStatus.ACTIVE:
+        if learner.backbone == ENSEMBLE:
+            store.delete(learner.object_key)
+            learner.status = MetaLearnerStatus.RETIRED
+        elif learner.status == MetaLearnerStatus.ACTIVE:
             learner.status = MetaLearnerStatus.TAINTED
     if model.object_key is not None:
         store.delete(model.object_key)

@@ -17,7 +17,9 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from ml.backbones import build, initialize
+from ml.ensemble import EnsembleLearner, save_ensemble
 from ml.learner import MetaLearner, save_meta_learner
+from ml.types import Teacher
 from pool.database import jobs
 from pool.database.session import Database
 from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, ModelRow, PoolRow
@@ -191,6 +193,30 @@ def meta_learner_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def ensemble_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real ensemble of three networks of random weights, one of them for larger images."""
+    members = []
+    for seed, size in enumerate((SIZE, SIZE, 2 * SIZE)):
+        module = build("conv4", n_classes=4, channels=1, image_size=size)
+        initialize(module, torch.Generator().manual_seed(seed))
+        members.append(
+            Teacher(
+                module=module.eval().requires_grad_(False),
+                backbone="conv4",
+                class_names=tuple("abcd"),
+                image_size=size,
+                channels=1,
+                mean=(0.5,),
+                std=(0.25,),
+            )
+        )
+    path = tmp_path_factory.mktemp("ensemble") / "ensemble.safetensors"
+    learner = EnsembleLearner(members=tuple(members), teachers_asked=0, answer_temperature=2.0)
+    save_ensemble(path, learner)
+    return path
+
+
 @pytest.fixture
 def add_meta_learner(
     app: FastAPI,
@@ -198,11 +224,11 @@ def add_meta_learner(
     meta_learner_file: Path,
     add_build: Callable[..., BuildRow],
 ) -> Callable[..., MetaLearnerRow]:
-    """Put the real meta-learner into the store, and its record in."""
+    """Put the real meta-learner, or another file, into the store, and its record in."""
 
-    def add(*models: ModelRow, **values: Any) -> MetaLearnerRow:
+    def add(*models: ModelRow, file: Path = meta_learner_file, **values: Any) -> MetaLearnerRow:
         build_row = add_build(*models)
-        data = meta_learner_file.read_bytes()
+        data = file.read_bytes()
         row = MetaLearnerRow(
             **{
                 "id": new_id("ml"),
@@ -246,12 +272,14 @@ def encode() -> Callable[..., bytes]:
 def ask(client: TestClient) -> Callable[..., Any]:
     """Send a few-shot request: labelled support images, query images."""
 
-    def send(meta_learner_id: str, support: list[tuple[str, bytes]], query: list[bytes]) -> Any:
+    def send(
+        meta_learner_id: str, support: list[tuple[str, bytes]], query: list[bytes], **fields: str
+    ) -> Any:
         files = [("support", ("s", image)) for _, image in support]
         files += [("query", ("q", image)) for image in query]
         return client.post(
             f"/v1/meta-learners/{meta_learner_id}/predictions",
-            data={"labels": [label for label, _ in support]},
+            data={"labels": [label for label, _ in support], **fields},
             files=files,
         )
 

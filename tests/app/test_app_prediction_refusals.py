@@ -93,6 +93,12 @@ BAD: dict[str, tuple[str, Request]] = {
     "a TIFF": ("support[2]", in_support(of_another_format("TIFF"))),
     "an SVG": ("support[2]", in_support(b'<svg xmlns="http://www.w3.org/2000/svg"/>')),
     "text instead of a query": ("query[1]", Request(texts=[("query", "an image, in words")])),
+    **{
+        f"teachers: {text!r}": ("teachers", Request(texts=[("teachers", text)]))
+        for text in ("0", "1001", "-1", "2.5", "ten", "", "٣", "1e2", "9" * 5000)
+    },
+    "teachers said twice": ("teachers", Request(texts=[("teachers", "1"), ("teachers", "1")])),
+    "teachers of one network": ("teachers", Request(texts=[("teachers", "10")])),
     "text instead of a support image": (
         "support[0]",
         Request(support=[], texts=[("support", "an image, in words")] * 4),

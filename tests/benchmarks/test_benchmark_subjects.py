@@ -8,12 +8,20 @@ import torch
 from torch import Tensor
 
 from benchmarks.data import BenchmarkError
-from benchmarks.protocols import RIDGE, Contestant, by_protocol, draw_episodes, measure
+from benchmarks.protocols import (
+    RIDGE,
+    Contestant,
+    by_protocol,
+    draw_episodes,
+    measure,
+    seeing,
+)
 from benchmarks.stock import Stock, unit_features
 from benchmarks.subjects import Built, build_subject, resolve_options
 from benchmarks.teachers import as_meta_learner, some_teachers
 from benchmarks.training import SMOKE_CONFIGS, Waypoint, run_build, select
-from ml.evaluation import pixel_centroid
+from ml.ensemble import EnsembleLearner
+from ml.evaluation import pixel_centroid, serving
 from ml.learner import MetaLearner
 from ml.types import Progress
 from tests.benchmarks.toy_bench import toy_recipe, write_pool
@@ -52,6 +60,25 @@ def test_the_weight_average_is_the_mean_of_every_tensor_and_statistic(stock: Sto
         torch.testing.assert_close(
             scores(stock, average[protocol]), scores(stock, reference), atol=1e-4, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize(("n_shot", "asked"), [(1, 2), (2, 2), (2, 0), (2, 3)])
+def test_the_served_ensemble_answers_as_the_server_does(
+    stock: Stock, n_shot: int, asked: int
+) -> None:
+    recipe = toy_recipe(
+        "served_ensemble",
+        subject={"kind": "served_ensemble", "teachers_asked": asked},
+        protocols=("serving",),
+    )
+    contestant = build_subject(stock, recipe, resolve_options(recipe), 0).contestants["serving"]
+    learner = EnsembleLearner(
+        members=stock.pool(toy_recipe()).teachers, teachers_asked=asked, answer_temperature=2.0
+    )
+    for episode in range(3):
+        ours = scores(stock, contestant, n_shot=n_shot, episode=episode) / learner.temperature
+        theirs = scores(stock, seeing(serving(learner)), n_shot=n_shot, episode=episode)
+        torch.testing.assert_close(ours.softmax(dim=1), theirs, atol=1e-4, rtol=1e-3)
 
 
 def test_networks_of_different_kinds_have_no_average(tmp_path: Path, stock: Stock) -> None:
@@ -98,19 +125,17 @@ def test_the_best_teacher_is_the_one_that_sees_and_no_test_image_is_needed(
 
 
 def test_the_single_teacher_lies_between_a_blind_and_a_seeing_one(stock: Stock) -> None:
-    blind, seeing, _ = stock.pool(toy_recipe()).teachers
+    blind, sighted, _ = stock.pool(toy_recipe()).teachers
     for weight in blind.module.encoder.parameters():
         weight.data.zero_()
     contestants = built(stock, "single_teacher").contestants
     assert set(contestants) == {"serving", "paper", "centroid", "ridge"}
     worst, best = 1 / 3, accuracy(stock, built(stock, "best_teacher").contestants["centroid"])
     assert worst < accuracy(stock, contestants["centroid"]) < best
-    assert seeing is not blind
+    assert sighted is not blind
 
 
 def test_pixels_are_the_librarys_pixel_centroid(stock: Stock) -> None:
-    from benchmarks.protocols import seeing
-
     ours = scores(stock, built(stock, "pixels").contestants["centroid"])
     torch.testing.assert_close(ours, scores(stock, seeing(pixel_centroid())))
 

@@ -39,9 +39,10 @@ def fill_pool(server: Any, count: int = 3) -> list[str]:
     return [models[f"m{seed}"]["id"] for seed in range(count)]
 
 
-def order_build(server: Any, **config: Any) -> str:
-    """Request a build; its id."""
-    recipe = {"algorithm": "free", "config": {**QUICK_FREE, **config}}
+def order_build(server: Any, *, algorithm: str = "free", **config: Any) -> str:
+    """Request a build, of seconds with FREE; its id."""
+    quick = QUICK_FREE if algorithm == "free" else {}
+    recipe = {"algorithm": algorithm, "config": {**quick, **config}}
     answer = server.http.post("/v1/builds", json={"recipe": recipe, "seed": 0})
     assert answer.status_code == 202, answer.text
     build_id: str = answer.json()["id"]
@@ -55,12 +56,12 @@ def png(shade: int, size: int = 24) -> bytes:
     return buffer.getvalue()
 
 
-def ask(server: Any, meta_learner_id: str) -> Any:
+def ask(server: Any, meta_learner_id: str, **fields: str) -> Any:
     """A few-shot request that a brightness detector would solve."""
     parts = [("support", ("a.png", png(shade), "image/png")) for shade in (10, 30, 220, 250)]
     parts += [("query", ("q.png", png(shade), "image/png")) for shade in (20, 240)]
     return server.http.post(
         f"/v1/meta-learners/{meta_learner_id}/predictions",
         files=parts,
-        data={"labels": ["dark", "dark", "bright", "bright"]},
+        data={"labels": ["dark", "dark", "bright", "bright"], **fields},
     )

@@ -77,6 +77,26 @@ def test_the_whole_path_from_upload_to_prediction_and_withdrawal(
     assert ask(server, learner["id"]).json()["meta_learner_status"] == "tainted"
 
 
+def test_an_ensemble_serves_before_any_long_build_has_run(
+    deploy: Callable[..., Deployment],
+) -> None:
+    server = deploy()
+    server.start()
+    fill_pool(server, 3)
+    record = server.wait_for_build(order_build(server, algorithm="ensemble"))
+    assert record["status"] == "succeeded", record
+    learner = server.get(f"/v1/meta-learners/{record['meta_learner_id']}")
+    assert (learner["backbone"], learner["image_size"], len(learner["model_ids"])) == (
+        "ensemble",
+        16,
+        3,
+    )
+    for fields in ({}, {"teachers": "2"}):
+        answer = ask(server, learner["id"], **fields)
+        assert answer.status_code == 200, answer.text
+        assert [p["label"] for p in answer.json()["predictions"]] == ["dark", "bright"]
+
+
 def test_everything_is_still_there_after_a_restart_and_nothing_of_it_is_readable_by_others(
     deploy: Callable[..., Deployment],
 ) -> None:

@@ -142,6 +142,39 @@ def test_a_withdrawal_taints_what_learnt_from_the_model_and_nothing_else(
     ]
 
 
+def test_a_withdrawal_retires_an_ensemble_and_deletes_the_weights_it_holds(
+    database: Database,
+    store: DirectoryStore,
+    organisation_id: str,
+    add_model: AddModel,
+    order_build: OrderBuild,
+    add_meta_learner: AddMetaLearner,
+) -> None:
+    mine, other, third = (add_model() for _ in range(3))
+    holding = add_meta_learner(order_build(mine.id, other.id))
+    innocent = add_meta_learner(order_build(other.id, third.id))
+    with database.write() as session:
+        session.execute(update(JobRow).values(status=JobStatus.SUCCEEDED))
+        for each in (holding, innocent):
+            key = stored(store, f"meta-learners/{each.id}.safetensors")
+            session.execute(
+                update(MetaLearnerRow)
+                .where(MetaLearnerRow.id == each.id)
+                .values(backbone="ensemble", object_key=key)
+            )
+
+    withdraw(database, store, organisation_id, mine.id)
+
+    with database.read() as session:
+        statuses = [
+            repository.find_meta_learner(session, organisation_id, each.id).status
+            for each in (holding, innocent)
+        ]
+    assert statuses == [MetaLearnerStatus.RETIRED, MetaLearnerStatus.ACTIVE]
+    kept = [key for key in store.keys("") if key.startswith("meta-learners/")]
+    assert kept == [f"meta-learners/{innocent.id}.safetensors"]
+
+
 def test_a_store_that_is_away_leaves_everything_as_it_was(
     database: Database,
     store: DirectoryStore,

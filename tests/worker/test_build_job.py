@@ -7,16 +7,19 @@ import pytest
 import torch
 from factories import QUICK_FREE, build_now, claim_next, order_build
 
-from ml.fewshot import load_meta_learner
+from ml.delivered import load_delivered
+from ml.ensemble import EnsembleLearner
+from ml.learner import load_meta_learner
 from ml.types import Progress
 from pool.database import jobs, repository
+from pool.database.tables import BuildRow
 from pool.domain import JobKind, JobStatus
 from pool.errors import LeaseLost, ObjectMissing
 from pool.storage.store import build_state_key, meta_learner_key, model_key
 from worker.context import Canceled, JobContext
 from worker.jobs import build
 from worker.progress import ProgressLog
-from worker.teachers import file_sha256
+from worker.teachers import file_sha256, load_teachers
 
 MakeModels = Callable[[int], list[str]]
 
@@ -40,6 +43,42 @@ def test_a_build_delivers_a_loadable_meta_learner_with_its_lineage(
     assert file_sha256(path) == learner.sha256
     assert load_meta_learner(path).image_size == 16
     assert build_state_key(order.id) not in set(context.store.keys(""))
+
+
+def test_an_ensemble_is_delivered_with_its_lineage_and_a_record_of_what_it_takes(
+    context: JobContext, ready_models: MakeModels, tmp_path: Path
+) -> None:
+    model_ids = ready_models(2)
+    order = order_build(context.database, {"teachers_asked": 3}, algorithm="ensemble")
+    build.build_meta_learner(context, claim_next(context.database, JobKind.BUILD))
+
+    done = build_now(context.database, order.id)
+    assert (done.job.status, done.job.progress) == (JobStatus.SUCCEEDED, 1.0)
+    with context.database.read() as session:
+        row = repository.find_meta_learner(
+            session, done.organisation_id, done.meta_learner_id or ""
+        )
+        assert sorted(each.model_id for each in row.build.snapshot) == sorted(model_ids)
+    assert (row.backbone, row.image_size, row.channels) == ("ensemble", 16, 1)
+    assert (row.report["n_teachers"], row.report["steps"]) == (2, 1)
+    path = tmp_path / "ensemble.safetensors"
+    context.store.fetch(meta_learner_key(row.id), path)
+    learner = load_delivered(path)
+    assert isinstance(learner, EnsembleLearner)
+    assert (len(learner.members), learner.teachers_asked) == (2, 3)
+
+
+def test_teachers_lie_on_the_device_that_the_build_computes_on(
+    context: JobContext, ready_models: MakeModels, tmp_path: Path
+) -> None:
+    """On "meta", a device every machine has."""
+    ready_models(2)
+    order = order_build(context.database)
+    with context.database.read() as session:
+        snapshot = session.get_one(BuildRow, order.id).snapshot
+        teachers = load_teachers(snapshot, context.store, tmp_path, torch.device("meta"))
+    devices = {p.device.type for teacher in teachers for p in teacher.module.parameters()}
+    assert (len(teachers), devices) == (2, {"meta"})
 
 
 def test_two_builds_with_one_seed_deliver_the_same_bytes(

@@ -8,8 +8,8 @@ import torch
 from sqlalchemy.orm import selectinload
 
 from ml.algorithms import ALGORITHMS
+from ml.delivered import Delivered, save_delivered
 from ml.errors import CheckpointMismatch, MlError
-from ml.learner import MetaLearner, save_meta_learner
 from ml.state import load_state, save_state
 from ml.types import TrainingState
 from pool.database import jobs
@@ -49,11 +49,11 @@ def _load_build(context: JobContext, build_id: str) -> BuildRow:
 
 def _train(
     context: JobContext, run: JobRun, build: BuildRow, workspace: Path, progress: ProgressLog
-) -> MetaLearner:
+) -> Delivered:
     device = choose_device(context.settings.device)
     torch.set_num_threads(context.settings.threads)
     _say(context, run, f"Loading {len(build.snapshot)} teachers.")
-    teachers = load_teachers(build.snapshot, context.store, workspace)
+    teachers = load_teachers(build.snapshot, context.store, workspace, device)
     algorithm = ALGORITHMS[build.algorithm]
     config = algorithm.configure(build.config)
     resume_from = _saved_state(context, build, workspace)
@@ -108,12 +108,12 @@ def _deliver(
     run: JobRun,
     build: BuildRow,
     workspace: Path,
-    learner: MetaLearner,
+    learner: Delivered,
     progress: ProgressLog,
 ) -> None:
     """Store the meta-learner, then its record and the job's success in one transaction."""
     path = workspace / "meta-learner.safetensors"
-    save_meta_learner(path, learner)
+    save_delivered(path, learner)
     row = MetaLearnerRow(
         id=new_id("ml"),
         organisation_id=build.organisation_id,
