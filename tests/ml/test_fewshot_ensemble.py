@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from toy_pool import seeded, stripes, toy_teacher, toy_teachers
 
 from ml import fewshot_ensemble
-from ml.backbones import build, initialize
+from ml.backbones import Backbone, build, initialize
 from ml.ensemble import EnsembleLearner
 from ml.errors import UnusableSupport
 from ml.fewshot import predict
@@ -107,9 +107,9 @@ def test_members_that_know_the_directions_are_chosen_before_bold_blind_ones(shot
 
 def weighing(weights: torch.Tensor) -> Teacher:
     """A network whose one logit in use is a weighted sum of the pixels; the other is zero."""
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 2))
-    module[1].weight.data = torch.stack([weights.flatten(), torch.zeros(256)])
-    module[1].bias.data.zero_()
+    module = Backbone(torch.nn.Flatten(), feature_dim=256, n_classes=2)
+    module.classifier.weight.data = torch.stack([weights.flatten(), torch.zeros(256)])
+    module.classifier.bias.data.zero_()
     like = toy_teachers()[0]
     return replace(like, module=module.eval().requires_grad_(False), class_names=("a", "b"))
 
