@@ -60,8 +60,11 @@ def test_one_step_of_stacked_teachers_has_each_ones_images_and_gradient(changes,
 def test_several_steps_stay_together(accumulate):
     config = replace(CONFIG, steps=3, accumulate=accumulate, bn_weight=0.1)
     for alone, stacked in zip(*loop_and_stack(config), strict=True):
-        # Adam divides by the gradient's size: where that is rounding, so is the step.
-        torch.testing.assert_close(stacked.images, alone.images, atol=2e-2, rtol=0)
+        # Adam divides by the gradient's size: where that is rounding, so is the step, and which
+        # pixels that touches depends on the processor.
+        apart = (stacked.images - alone.images).abs().flatten()
+        assert apart.mean() < 1e-3
+        assert apart.quantile(0.99) < 1e-2
         assert stacked.loss == pytest.approx(alone.loss, rel=2e-2)
 
 
