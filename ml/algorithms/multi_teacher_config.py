@@ -121,8 +121,8 @@ class MultiTeacherConfig:
 SMALL = MultiTeacherConfig()
 PRESETS: Mapping[str, MultiTeacherConfig] = MappingProxyType(
     {
-        "small": SMALL,  # 100 Conv4 teachers of 32 pixels: a quarter of an hour on one core
-        # A dozen teachers of 16 pixels that know a handful of classes: half a minute on one core.
+        "small": SMALL,  # 100 Conv4 teachers of 32 pixels: under half an hour on one busy core
+        # A dozen teachers of 16 pixels that know a handful of classes: half a processor minute.
         "tiny": replace(
             SMALL,
             images=3_000,
