@@ -4,6 +4,8 @@ Dims: B images, K classes of a teacher, A answers of all teachers, D features,
 P principal axes.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -82,6 +84,33 @@ def _head(teacher: Teacher) -> nn.Linear:
     classifier = teacher.module.get_submodule("classifier")
     assert isinstance(classifier, nn.Linear)
     return classifier
+
+
+def side_by_side(
+    parts: Iterable[Tensor], *, images: int, width: int, most: int, rng: torch.Generator
+) -> Float[Tensor, "b a"]:
+    """What several teachers say, as one vector per image, in bounded memory.
+
+    Up to `most` numbers they stand beside one another. Beyond, each part is mapped onto `most`
+    random directions and added, which keeps inner products up to about 1 / sqrt(most) of the
+    lengths (Johnson and Lindenstrauss 1984).
+
+    Args:
+        parts: (B, width of that part), one after the other; only one is held at a time.
+        images: B.
+        width: of all parts together.
+        most: numbers per image at most.
+        rng: of the random directions.
+    """
+    together, start = torch.zeros(images, min(width, most)), 0
+    for part in parts:
+        if width > most:
+            directions = torch.randn(part.shape[1], most, generator=rng) / math.sqrt(most)
+            together += part @ directions
+        else:
+            together[:, start : start + part.shape[1]] = part
+            start += part.shape[1]
+    return together
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

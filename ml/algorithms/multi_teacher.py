@@ -10,7 +10,7 @@ Dims: I images in all, C channels, S side length, P axes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -30,10 +30,11 @@ from ml.algorithms.multi_teacher_run import (
     image_count,
     learner_of,
     restore,
+    said_width,
     state_of,
     tell,
 )
-from ml.answers import answers_from, features_of, principal_axes
+from ml.answers import answers_from, features_of, principal_axes, side_by_side
 from ml.drawing import draw_images
 from ml.functional import apply, gradients
 from ml.inversion.precision import computing_in
@@ -43,6 +44,8 @@ from ml.types import Report, SaveState, Teacher, TrainingState, discard, silent
 
 __all__ = ["PRESETS", "MultiTeacherConfig", "configure", "train"]
 
+MOST_NUMBERS = 16_384  # of what all teachers say of a picture: eigenvectors are found in minutes
+MAX_SAID_BYTES = 4 << 30
 WARM_UP = 0.2  # share of the steps in which the step size rises
 
 
@@ -75,14 +78,23 @@ def make_images(run: Run) -> Tensor:
 def make_targets(run: Run, images: Tensor) -> Tensor:
     """Where all teachers' answers place each picture, (I, P), of length 1."""
     config = run.config
-    parts: list[Tensor] = []
-    for teacher in run.teachers:
-        chunks = torch.split(images, 4 * config.batch_images)
-        parts.append(torch.cat([said_of(run, teacher, chunk.float() / 255.0) for chunk in chunks]))
-        tell(run, ASK, {})
-    together = torch.cat(parts, dim=1)
+    together = side_by_side(
+        parts_of(run, images),
+        images=len(images),
+        width=said_width(config, run.teachers),
+        most=max(min(MOST_NUMBERS, MAX_SAID_BYTES // (4 * len(images))), config.axes),
+        rng=torch.Generator().manual_seed(run.image_seed),
+    )
     axes = principal_axes(together, config.axes)
     return F.normalize(axes.project(together, flattening=config.flattening), dim=1)
+
+
+def parts_of(run: Run, images: Tensor) -> Iterator[Tensor]:
+    """One teacher after the other: what it says of all pictures."""
+    for teacher in run.teachers:
+        chunks = torch.split(images, 4 * run.config.batch_images)
+        yield torch.cat([said_of(run, teacher, chunk.float() / 255.0) for chunk in chunks])
+        tell(run, ASK, {})
 
 
 def said_of(run: Run, teacher: Teacher, images: Tensor) -> Tensor:

@@ -75,9 +75,7 @@ def begin(
     asked = [usable[place] for place in sorted(order[: config.max_teachers])]
     network = new_network(config, canvas, rng)
     encoder = batch_normalised(network.encoder)
-    answers = sum(map(answer_width, asked)) if config.answer_weight else 0
-    features = sum(map(feature_width, asked)) if config.feature_weight else 0
-    axes = min(config.axes, answers + features)
+    axes = min(config.axes, said_width(config, asked))
     start = parameters_of(encoder, device)
     head = torch.randn(axes, network.feature_dim, generator=rng) / math.sqrt(network.feature_dim)
     start |= {PROJECTION: head.to(device), OFFSET: torch.zeros(axes, device=device)}
@@ -94,6 +92,13 @@ def begin(
         meter=work_meter(config, canvas, asked),
         report=report,
     )
+
+
+def said_width(config: MultiTeacherConfig, teachers: Sequence[Teacher]) -> int:
+    """How many numbers all teachers say of a picture."""
+    answers = sum(map(answer_width, teachers)) if config.answer_weight else 0
+    features = sum(map(feature_width, teachers)) if config.feature_weight else 0
+    return answers + features
 
 
 def new_network(config: MultiTeacherConfig, canvas: Canvas, rng: torch.Generator) -> Backbone:

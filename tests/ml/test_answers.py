@@ -4,7 +4,14 @@ import pytest
 import torch
 from toy_pool import seeded, stripes, toy_teachers
 
-from ml.answers import MOST_CLASSES, answer_width, answers_of, hellinger, principal_axes
+from ml.answers import (
+    MOST_CLASSES,
+    answer_width,
+    answers_of,
+    hellinger,
+    principal_axes,
+    side_by_side,
+)
 from ml.backbones import build
 
 
@@ -40,6 +47,21 @@ def test_of_many_classes_evenly_spaced_ones_are_taken(n_classes):
     assert answers.shape == (4, answer_width(teacher))
     assert answer_width(teacher) <= MOST_CLASSES
     assert torch.allclose(answers.norm(dim=1), torch.ones(4))
+
+
+def test_parts_stand_side_by_side_as_long_as_there_is_room():
+    parts = [torch.rand(7, width, generator=seeded(width)) for width in (3, 5, 2)]
+    together = side_by_side(parts, images=7, width=10, most=10, rng=seeded(0))
+    assert torch.equal(together, torch.cat(parts, dim=1))
+
+
+def test_beyond_that_fewer_numbers_keep_the_inner_products():
+    parts = [torch.randn(9, 400, generator=seeded(place)) for place in range(20)]
+    exact = torch.nn.functional.normalize(torch.cat(parts, dim=1), dim=1)
+    parts = list(exact.split(400, dim=1))
+    together = side_by_side(parts, images=9, width=8000, most=4000, rng=seeded(0))
+    assert together.shape == (9, 4000)
+    assert torch.allclose(together @ together.T, exact @ exact.T, atol=5 / 4000**0.5)
 
 
 def test_axes_are_the_principal_components():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy_pool import CPU, seeded, stripes, toy_teacher, toy_teachers
 
-from ml.algorithms import ALGORITHMS
+from ml.algorithms import ALGORITHMS, multi_teacher
 from ml.algorithms.multi_teacher import (
     PRESETS,
     MultiTeacherConfig,
@@ -116,6 +116,13 @@ def test_targets_keep_who_is_like_whom_in_the_eyes_of_all_teachers():
     )
     centred = torch.nn.functional.normalize(answers - answers.mean(0), dim=1)
     assert torch.allclose(targets @ targets.T, centred @ centred.T, atol=1e-3)
+
+
+def test_what_many_teachers_say_is_kept_in_bounded_numbers(monkeypatch):
+    monkeypatch.setattr(multi_teacher, "MOST_NUMBERS", 8)
+    one = begin(toy_teachers(), SHORT, seeded(0), CPU, silent)
+    assert make_targets(one, make_images(one)).shape == (40, SHORT.axes)
+    assert identical(run(), run())
 
 
 def test_features_can_be_distilled_in_place_of_answers():
