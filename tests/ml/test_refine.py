@@ -31,6 +31,12 @@ def test_refined_pictures_are_nearer_to_what_each_teacher_remembers():
         assert gap(teacher, refined) < 0.7 * gap(teacher, images)
 
 
+def test_the_batch_norm_term_alone_brings_them_nearer():
+    teacher, images = toy_teachers()[0], drawn()
+    refined = refine(images, [teacher], replace(CONFIG, class_weight=0.0), rng=seeded(0)).images
+    assert gap(teacher, refined) < 0.6 * gap(teacher, images)
+
+
 def test_a_teacher_that_did_not_look_finds_them_nearer_too():
     *lookers, unseen = toy_teachers()
     images = drawn()

@@ -19,6 +19,7 @@ from ml.algorithms.multi_teacher_run import STEPS_A_REPORT, batch_sizes, begin
 from ml.answers import answers_of
 from ml.errors import InvalidConfig, UnusablePool
 from ml.evaluation import evaluate, random_initialisation, teacher_centroid
+from ml.fewshot import predict
 from ml.learner import load_meta_learner, save_meta_learner
 from ml.state import load_state, save_state
 from ml.types import Teacher, silent
@@ -181,6 +182,21 @@ def test_the_learners_file_brings_its_projection_back(tmp_path: Path):
     learner = run()
     save_meta_learner(tmp_path / "learner", learner)
     assert identical(learner, load_meta_learner(tmp_path / "learner"))
+
+
+def test_requests_are_answered_in_the_projected_space():
+    learner = run()
+    images, labels = stripes((0, 3, 6), 4, size=16, channels=1, rng=seeded(2))
+    ask = {"support_labels": labels, "query_images": images, "n_way": 3}
+    whole = predict(learner, images, **ask)
+    width = learner.projection.shape[1]
+    plain = predict(replace(learner, projection=None), images, **ask)
+    assert torch.allclose(
+        predict(replace(learner, projection=torch.eye(width)), images, **ask), plain, atol=1e-5
+    )
+    assert not torch.allclose(whole, plain, atol=1e-3)
+    blind = predict(replace(learner, projection=torch.zeros(1, width)), images, **ask)
+    assert torch.allclose(blind, torch.full_like(blind, 1 / 3), atol=1e-5)
 
 
 def test_step_sizes_rise_for_a_fifth_and_fall_to_nothing():
