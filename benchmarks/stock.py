@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.data import BenchmarkError, read_labelled
 from benchmarks.pool import Pool, find_pool, read_pool
 from benchmarks.recipe import Recipe
-from ml.types import Teacher, fit_images, normalize
-
-CHUNK = 256  # images per forward pass: bounds memory
+from ml.answers import features_of
+from ml.types import Teacher
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -92,16 +92,10 @@ class Stock:
         """unit_features of a whole split, (I, D) on the CPU; kept for the next recipe."""
         key = (teacher, split)
         if key not in self._features:
-            self._features[key] = unit_features(teacher, split.images, self.device)
+            self._features[key] = unit_features(teacher, split.images)
         return self._features[key]
 
 
-@torch.no_grad()
-def unit_features(teacher: Teacher, images: Tensor, device: torch.device) -> Tensor:
+def unit_features(teacher: Teacher, images: Tensor) -> Tensor:
     """(I, C, H, W) in [0, 1] -> (I, D) of length 1, on the CPU; BatchNorm as trained."""
-    encoder = teacher.module.get_submodule("encoder")
-    found = []
-    for chunk in torch.split(images, CHUNK):
-        fitted = fit_images(chunk.to(device), size=teacher.image_size, channels=teacher.channels)
-        found.append(encoder(normalize(fitted, teacher.mean, teacher.std)))
-    return torch.nn.functional.normalize(torch.cat(found), dim=1).cpu()
+    return F.normalize(features_of(teacher, images, precision="float32"), dim=1).cpu()

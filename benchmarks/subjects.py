@@ -245,7 +245,7 @@ def weight_average(stock: Stock, recipe: Recipe, options: Mapping[str, Any], see
         **asdict(canvas),
     )
     teacher = as_teacher(averaged)
-    features = by_features(lambda split: unit_features(teacher, split.images, stock.device))
+    features = by_features(lambda split: unit_features(teacher, split.images))
     return Built(contestants={**by_protocol(averaged), **features})
 
 

@@ -1,16 +1,27 @@
 """A run's resumable state on disk: safetensors, with the scalars as JSON in its metadata."""
 
+import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ml.errors import CheckpointMismatch
-from ml.types import TrainingState
+from ml.types import Teacher, TrainingState
 
 FORMAT = "modelpool.training-state.1"
+
+
+def identity_of(config: Any, teachers: Sequence[Teacher]) -> str:
+    """What must be equal for a state to fit: the config and the teachers' classes, in order."""
+    pool = [[teacher.backbone, *teacher.class_names] for teacher in teachers]
+    described = json.dumps([asdict(config), pool], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def save_state(path: Path, state: TrainingState) -> None:

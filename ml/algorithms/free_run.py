@@ -3,16 +3,14 @@
 Dims: C channels, S side length.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ml.algorithms.free_config import GENERATOR_BETAS, FreeConfig
-from ml.backbones import Backbone, build, initialize
+from ml.backbones import Backbone
 from ml.canvas import Canvas, choose_canvas
 from ml.errors import InvalidConfig, UnusablePool
 from ml.functional import (
@@ -27,6 +25,8 @@ from ml.inversion.generator import Generator, new_generator
 from ml.learner import MetaLearner
 from ml.memory import TaskMemory, key_classes
 from ml.progress import WorkMeter
+from ml.state import identity_of
+from ml.student import deliver, new_network
 from ml.types import Teacher, TrainingState
 
 MAX_MEMORY_BYTES = 2 << 30  # of recovered images: 256 tasks at 84 pixels; fewer above
@@ -74,18 +74,6 @@ def computes_at_once(config: FreeConfig, device: torch.device) -> bool:
     return device.type == "cuda" if config.batched == "auto" else config.batched == "on"
 
 
-def new_student(config: FreeConfig, canvas: Canvas, rng: torch.Generator) -> Backbone:
-    """The meta-learner's network with an n_way head, initialised from rng."""
-    student = build(
-        config.backbone,
-        n_classes=config.n_way,
-        channels=canvas.channels,
-        image_size=canvas.image_size,
-    )
-    initialize(student, rng)
-    return student
-
-
 def memory_capacity(config: FreeConfig, canvas: Canvas) -> int:
     """Tasks to remember: as many as the config says, unless their images are too large for that."""
     numbers = config.n_way * config.images_per_class * canvas.channels * canvas.image_size**2
@@ -115,7 +103,7 @@ def begin(
         channels=canvas.channels,
         rng=rng,
     )
-    student = batch_normalised(new_student(config, canvas, rng))
+    student = batch_normalised(new_network(config.backbone, config.n_way, canvas, rng))
     if computes_at_once(config, device):
         student = norms_composed(student)
     return Run(
@@ -145,30 +133,15 @@ def begin(
     )
 
 
-@torch.no_grad()
 def learner_of(run: Run) -> MetaLearner:
-    """The learner as it stands, with BatchNorm statistics measured on the remembered images.
-
-    Draws nothing from the run's randomness, so that looking changes nothing.
-    """
-    config = run.config
-    unused = torch.Generator().manual_seed(0)  # every number drawn from it is overwritten
-    module = new_student(config, run.canvas, unused).to(run.device)
-    module.load_state_dict(run.theta.params, strict=False)
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = None  # a plain average over the batches
-    module.train()
-    for slot in range(len(run.memory)):
-        module(run.canvas.normalize(run.memory.images_of(slot)))
-    return MetaLearner(
-        backbone=config.backbone,
-        n_way=config.n_way,
-        image_size=run.canvas.image_size,
-        channels=run.canvas.channels,
-        mean=run.canvas.mean,
-        std=run.canvas.std,
-        tensors={name: t.detach().cpu().clone() for name, t in module.state_dict().items()},
+    """The learner as it stands, with BatchNorm statistics measured on the remembered images."""
+    return deliver(
+        run.theta.params,
+        map(run.memory.images_of, range(len(run.memory))),
+        backbone=run.config.backbone,
+        n_way=run.config.n_way,
+        canvas=run.canvas,
+        device=run.device,
     )
 
 
@@ -186,7 +159,7 @@ def state_of(run: Run) -> TrainingState:
     return TrainingState(
         tensors={**tensors, "rng": run.rng.get_state()},
         scalars={
-            "identity": _identity(run),
+            "identity": identity_of(run.config, run.teachers),
             "step": run.step,
             "recovered_tasks": run.recovered_tasks,
             **run.memory.state(),
@@ -201,7 +174,7 @@ def restore(run: Run, state: TrainingState) -> None:
         InvalidConfig: if the state belongs to another config or pool.
     """
     scalars = state.scalars
-    if scalars.get("identity") != _identity(run):
+    if scalars.get("identity") != identity_of(run.config, run.teachers):
         raise InvalidConfig("the state to resume from belongs to another config or pool")
     for prefix, optimizer in (("phi/", run.phi), ("theta/", run.theta)):
         optimizer.restore(
@@ -214,13 +187,6 @@ def restore(run: Run, state: TrainingState) -> None:
     run.step = int(str(scalars["step"]))
     run.recovered_tasks = int(str(scalars["recovered_tasks"]))
     run.memory.restore({n: v for n, v in scalars.items() if isinstance(v, list)})
-
-
-def _identity(run: Run) -> str:
-    """What must be equal for a state to fit: the config and the pool's classes, in order."""
-    pool = [[teacher.backbone, *teacher.class_names] for teacher in run.teachers]
-    described = json.dumps([asdict(run.config), pool], sort_keys=True)
-    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def work_meter(run: Run) -> WorkMeter:

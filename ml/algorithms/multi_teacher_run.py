@@ -3,23 +3,22 @@
 Dims: I images in all, C channels, S side length.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ml.algorithms.multi_teacher_config import MultiTeacherConfig
 from ml.answers import CHUNK, answer_width, feature_width
-from ml.backbones import Backbone, build, initialize
 from ml.canvas import Canvas, choose_canvas
 from ml.errors import InvalidConfig, UnusablePool
 from ml.functional import MetaOptimizer, batch_normalised, parameters_of
 from ml.learner import MetaLearner
 from ml.progress import WorkMeter
+from ml.state import identity_of
+from ml.student import deliver, new_network
 from ml.types import Progress, Report, Teacher, TrainingState
 
 DRAW, ASK, DISTIL = "draw and refine images", "ask the teachers", "distil"
@@ -73,7 +72,7 @@ def begin(
     canvas = choose_canvas(usable, image_size=config.image_size, channels=config.channels)
     order = torch.randperm(len(usable), generator=rng).tolist()
     asked = [usable[place] for place in sorted(order[: config.max_teachers])]
-    network = new_network(config, canvas, rng)
+    network = new_network(config.backbone, config.n_way, canvas, rng)
     encoder = batch_normalised(network.encoder)
     axes = min(config.axes, said_width(config, asked))
     start = parameters_of(encoder, device)
@@ -101,44 +100,17 @@ def said_width(config: MultiTeacherConfig, teachers: Sequence[Teacher]) -> int:
     return answers + features
 
 
-def new_network(config: MultiTeacherConfig, canvas: Canvas, rng: torch.Generator) -> Backbone:
-    """The learner's network, initialised from rng."""
-    network = build(
-        config.backbone,
-        n_classes=config.n_way,
-        channels=canvas.channels,
-        image_size=canvas.image_size,
-    )
-    initialize(network, rng)
-    return network
-
-
-@torch.no_grad()
 def learner_of(run: Run, images: Tensor) -> MetaLearner:
-    """The learner as it stands, with BatchNorm statistics measured on the pictures.
-
-    Its head is one that fine-tuning may start from: new, the same for equal configs.
-    """
-    config = run.config
-    network = new_network(config, run.canvas, torch.Generator().manual_seed(0)).to(run.device)
-    weights = {n: p.detach() for n, p in run.theta.params.items() if n in run.encoder_names}
-    network.encoder.load_state_dict(weights, strict=False)
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = None  # a plain average over the batches
-    network.train()
-    for size in batch_sizes(len(images), CHUNK):
-        chunk, images = images[:size], images[size:]
-        network.encoder(run.canvas.normalize(chunk.to(run.device).float() / 255.0))
-    return MetaLearner(
-        backbone=config.backbone,
-        n_way=config.n_way,
-        image_size=run.canvas.image_size,
-        channels=run.canvas.channels,
-        mean=run.canvas.mean,
-        std=run.canvas.std,
-        tensors={name: t.detach().cpu().clone() for name, t in network.state_dict().items()},
-        projection=run.theta.params[PROJECTION].detach().cpu().clone(),
+    """The learner as it stands, with BatchNorm statistics measured on the pictures."""
+    params = run.theta.params
+    return deliver(
+        {f"encoder.{name}": params[name].detach() for name in run.encoder_names},
+        (c.float() / 255.0 for c in torch.split(images, batch_sizes(len(images), CHUNK))),
+        backbone=run.config.backbone,
+        n_way=run.config.n_way,
+        canvas=run.canvas,
+        device=run.device,
+        projection=params[PROJECTION],
     )
 
 
@@ -182,7 +154,11 @@ def state_of(run: Run) -> TrainingState:
     """All that the run needs to go on; pictures and answers are made anew from their seed."""
     return TrainingState(
         tensors={**run.theta.state(), "rng": run.rng.get_state()},
-        scalars={"identity": _identity(run), "step": run.step, "image_seed": run.image_seed},
+        scalars={
+            "identity": identity_of(run.config, run.teachers),
+            "step": run.step,
+            "image_seed": run.image_seed,
+        },
     )
 
 
@@ -192,20 +168,13 @@ def restore(run: Run, state: TrainingState) -> None:
     Raises:
         InvalidConfig: if the state belongs to another config or pool.
     """
-    if state.scalars.get("identity") != _identity(run):
+    if state.scalars.get("identity") != identity_of(run.config, run.teachers):
         raise InvalidConfig("the state to resume from belongs to another config or pool")
     run.theta.restore({n: t for n, t in state.tensors.items() if n != "rng"})
     run.rng.set_state(state.tensors["rng"].cpu())
     run.step = int(str(state.scalars["step"]))
     run.image_seed = int(str(state.scalars["image_seed"]))
     run.meter.skip(DISTIL, run.step // STEPS_A_REPORT)
-
-
-def _identity(run: Run) -> str:
-    """What must be equal for a state to fit: the config and the teachers' classes, in order."""
-    pool = [[teacher.backbone, *teacher.class_names] for teacher in run.teachers]
-    described = json.dumps([asdict(run.config), pool], sort_keys=True)
-    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def image_count(config: MultiTeacherConfig, canvas: Canvas) -> int:

@@ -103,8 +103,8 @@ def test_measure_counts_right_answers_and_their_spread_over_episodes() -> None:
 def test_unit_features_see_the_trained_batch_statistics_and_not_the_batch(stock: Stock) -> None:
     recipe = toy_recipe()
     teacher, split = stock.pool(recipe).teachers[0], stock.split(recipe, "test")
-    alone = unit_features(teacher, split.images[:1], stock.device)
-    together = unit_features(teacher, split.images[:9], stock.device)
+    alone = unit_features(teacher, split.images[:1])
+    together = unit_features(teacher, split.images[:9])
     torch.testing.assert_close(alone, together[:1])
     torch.testing.assert_close(together.norm(dim=1), torch.ones(9))
 

@@ -91,8 +91,7 @@ def test_networks_of_different_kinds_have_no_average(tmp_path: Path, stock: Stoc
 def test_an_ensembles_inner_products_are_the_mean_of_its_teachers_cosines(stock: Stock) -> None:
     split = stock.split(toy_recipe(), "test")
     features = [
-        unit_features(teacher, split.images, stock.device)
-        for teacher in stock.pool(toy_recipe()).teachers
+        unit_features(teacher, split.images) for teacher in stock.pool(toy_recipe()).teachers
     ]
     cosines = torch.stack([each @ each.T for each in features]).mean(dim=0)
     rows = draw_episodes(toy_recipe(), split, 2)[0]
