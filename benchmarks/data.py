@@ -6,6 +6,7 @@ Dims: I images, C channels (1 or 3), H height, W width.
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,26 @@ class LabelledImages:
         """Only the images of some classes, in their order here; labels keep their meaning."""
         kept = torch.isin(self.labels, torch.tensor(list(positions), dtype=torch.int64))
         return replace(self, images=self.images[kept], labels=self.labels[kept])
+
+
+def joined(parts: Sequence[LabelledImages]) -> LabelledImages:
+    """The images and classes of several sources as one; equal names stay different classes.
+
+    Raises:
+        BenchmarkError: if sizes or channels differ.
+    """
+    forms = {part.images.shape[1:] for part in parts}
+    if len(forms) > 1:
+        raise BenchmarkError(
+            "Images of several sources must have one size and number of channels; here are "
+            f"{', '.join('x'.join(map(str, form)) for form in sorted(forms))}. Set image_size."
+        )
+    starts = accumulate((len(part.class_names) for part in parts), initial=0)
+    return LabelledImages(
+        images=torch.cat([part.images for part in parts]),
+        labels=torch.cat([part.labels + start for part, start in zip(parts, starts, strict=False)]),
+        class_names=tuple(name for part in parts for name in part.class_names),
+    )
 
 
 def read_labelled(

@@ -13,8 +13,9 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 SPLITS = ("validation", "test")
 PROTOCOLS: Mapping[str, str] = MappingProxyType(
     {
-        "serving": "as the API answers: nearest centroid of centred unit features, "
-        "BatchNorm statistics of training and support set blended",
+        "serving": "as the API answers: nearest centroid of unit features (FREE's and single "
+        "networks' centred on the support set), BatchNorm statistics of training and support set "
+        "blended",
         "paper": "the papers' meta-test: 10 SGD steps at 0.01 on all parameters, BatchNorm over "
         "each batch, so queries see each other",
         "centroid": "no adaptation: unit features of the network as it is, nearest class mean",
@@ -44,8 +45,9 @@ class Recipe:
     """The recipe whose row this one is compared with."""
     note: str = ""
     """What a reader of the table should know."""
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Per split, a file or a folder of class folders in the data directory."""
+    files: Mapping[str, str | list[str]] = field(default_factory=dict)
+    """Per split, a file or a folder of class folders in the data directory; or several, whose
+    classes then meet in one episode."""
     image_size: int = 0
     """Side in pixels to which images are resized; 0 leaves them."""
     protocols: tuple[str, ...] = ("serving",)
@@ -65,6 +67,7 @@ class Recipe:
         self._among("protocols", self.protocols, tuple(PROTOCOLS))
         self._among("splits", self.splits, SPLITS)
         self._among("files", tuple(self.files), SPLITS)
+        self._check_files()
         if not isinstance(self.subject.get("kind"), str):
             self._refuse("[subject] must name its kind")
         for name, least in (("ways", 2), ("queries", 1), ("episodes", 2), ("image_size", 0)):
@@ -82,25 +85,33 @@ class Recipe:
             if value not in choices:
                 self._refuse(f"{name} has {value!r}; choose among {', '.join(choices)}")
 
+    def _check_files(self) -> None:
+        for split in self.files:
+            names = self.files_of(split)
+            if not names or not all(isinstance(name, str) for name in names):
+                self._refuse("files must name a file, or a list of files, per split")
+
     def _refuse(self, what: str) -> None:
         raise BenchmarkError(f"Recipe {self.name}: {what}.")
 
-    def file_of(self, split: str) -> str:
-        """The image file of a split, in the data directory."""
+    def files_of(self, split: str) -> tuple[str, ...]:
+        """The image files of a split, in the data directory."""
         suffix = {"validation": "val", "test": "test"}[split]
-        return self.files.get(split, f"{self.dataset}_{suffix}.npz")
+        named = self.files.get(split, f"{self.dataset}_{suffix}.npz")
+        return (named,) if isinstance(named, str) else tuple(named)
 
 
 def find_recipes(names: list[str]) -> list[Path]:
     """Paths of recipes: `all`, a name in benchmarks/recipes, or a path to a .toml file.
 
-    `all` leaves out benchmarks/recipes/long, whose builds take a day on a CPU.
+    `all` leaves out folders: builds in `long` take a day on a CPU, `other_pools` asks pools that
+    benchmarks.pools has to train first.
 
     Raises:
         BenchmarkError: if there is no such recipe; the message lists the names there are.
     """
     usual = sorted(RECIPES.glob("*.toml"))
-    known = {path.stem: path for path in [*usual, *sorted(RECIPES.glob("long/*.toml"))]}
+    known = {path.stem: path for path in [*usual, *sorted(RECIPES.glob("*/*.toml"))]}
     found: list[Path] = []
     for name in names:
         if name == "all":

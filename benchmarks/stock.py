@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.data import BenchmarkError, read_labelled
+from benchmarks.data import BenchmarkError, joined, read_labelled
 from benchmarks.pool import Pool, find_pool, read_pool
 from benchmarks.recipe import Recipe
 from ml.answers import features_of
@@ -40,7 +40,7 @@ class Stock:
             device: where networks compute.
         """
         self._data, self._pools, self.device = data, pools, device
-        self._splits: dict[tuple[str, str, int], Split] = {}
+        self._splits: dict[tuple[tuple[str, ...], str, int], Split] = {}
         self._read: dict[str, Pool] = {}
         self._features: dict[tuple[Teacher, Split], Tensor] = {}
 
@@ -55,11 +55,11 @@ class Stock:
                 f"Recipe {recipe.name} needs images: give their directory as --data or in "
                 "MODELPOOL_DATA."
             )
-        key = (recipe.file_of(name), name, recipe.image_size)
+        key = (recipe.files_of(name), name, recipe.image_size)
         if key not in self._splits:
-            labelled = read_labelled(
-                self._data / recipe.file_of(name), image_size=recipe.image_size or None
-            )
+            size = recipe.image_size or None
+            files = [self._data / file for file in recipe.files_of(name)]
+            labelled = joined([read_labelled(file, image_size=size) for file in files])
             digest = hashlib.sha256(labelled.images.numpy().tobytes())
             digest.update(labelled.labels.numpy().tobytes())
             self._splits[key] = Split(

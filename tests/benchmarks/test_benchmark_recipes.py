@@ -45,7 +45,7 @@ def test_a_recipe_keeps_what_the_file_says_and_the_papers_protocol_where_it_is_s
     recipe = read_recipe(write(tmp_path, MINIMAL + "seeds = [3, 1]\n" + SUBJECT))
     assert (recipe.name, recipe.seeds) == ("mine", (3, 1))
     assert (recipe.ways, recipe.shots, recipe.queries, recipe.episodes) == (5, (1, 5), 15, 600)
-    assert recipe.file_of("validation") == "d_val.npz"
+    assert recipe.files_of("validation") == ("d_val.npz",)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,8 @@ def test_a_recipe_keeps_what_the_file_says_and_the_papers_protocol_where_it_is_s
         (MINIMAL + "shots = [1, 1]\n" + SUBJECT, "each only once"),
         (MINIMAL + "episodes = 1\n" + SUBJECT, "episodes must be at least 2"),
         (MINIMAL + "[subject]\n", "must name its kind"),
+        (MINIMAL + SUBJECT + "[files]\ntest = []\n", "a file, or a list of files, per split"),
+        (MINIMAL + SUBJECT + "[files]\ntest = [3]\n", "a file, or a list of files, per split"),
         (MINIMAL + "smoke = true\n" + SUBJECT, "no setting 'smoke'"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.data import BenchmarkError, read_labelled
+from benchmarks.data import BenchmarkError, joined, read_labelled
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 LABELS = np.array([0, 0, 1, 1, 2, 2], dtype=np.int32)
@@ -35,6 +35,17 @@ def test_some_classes_are_taken_without_renaming_their_labels(tmp_path: Path) ->
     assert some.labels.tolist() == [0, 0, 2, 2]
     assert np.array_equal(some.images[2].numpy(), np.moveaxis(PIXELS[4], 2, 0))
     assert some.class_names == ("ant", "bee", "cow")
+
+
+def test_classes_of_joined_sources_stay_apart_even_under_one_name(tmp_path: Path) -> None:
+    one = read_labelled(write_npz(tmp_path / "a.npz"))
+    both = joined([one, one])
+    assert both.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert both.class_names == ("ant", "bee", "cow") * 2
+    assert torch.equal(both.images[6:], one.images)
+    smaller = read_labelled(tmp_path / "a.npz", image_size=4)
+    with pytest.raises(BenchmarkError, match="3x4x4, 3x8x8"):
+        joined([one, smaller])
 
 
 def test_resizing_and_greying_is_pillows(tmp_path: Path) -> None:
