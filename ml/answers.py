@@ -17,6 +17,9 @@ from ml.types import Teacher, fit_images, normalize
 
 CHUNK = 256  # images per forward pass: more fall out of a processor's cache
 MOST_CLASSES = 32  # of one teacher: more are thinned out, so that no teacher outweighs memory
+SPARE_AXES = 64  # beyond those asked for: the last of a subspace are found badly
+ITERATIONS = 4  # of the subspace; 128 axes of 2,600 numbers: variances to 0.2 %, angles to 0.003
+EXACT_SHARE = 4  # fewer numbers than so many times the subspace are decomposed exactly
 
 
 def hellinger(logits: Float[Tensor, "b k"], temperature: float) -> Float[Tensor, "b k"]:
@@ -131,15 +134,28 @@ class PrincipalAxes:
 
 
 def principal_axes(answers: Float[Tensor, "b a"], n_axes: int) -> PrincipalAxes:
-    """The leading eigenvectors of the answers' covariance; fewer where there are fewer answers."""
+    """The leading eigenvectors of the answers' covariance; fewer where there are fewer answers.
+
+    Of many numbers they are found by subspace iteration from a random start (Halko et al. 2011,
+    algorithm 4.4), whose cost grows with their number, not with its cube. The start is always the
+    same one, and no other randomness is touched.
+    """
     mean = answers.mean(dim=0)
     centred = answers - mean
-    variances, vectors = torch.linalg.eigh(centred.T @ centred / len(answers))
-    n_axes = min(n_axes, len(variances))
-    leading = variances.flip(0)[:n_axes].clamp_min(0.0)
+    total = float(centred.square().sum()) / len(answers)
+    n_axes = min(n_axes, answers.shape[1])
+    rank = n_axes + SPARE_AXES
+    if rank * EXACT_SHARE < min(centred.shape):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # noqa: TID251  # svd_lowrank takes no generator
+            _, lengths, vectors = torch.svd_lowrank(centred, q=rank, niter=ITERATIONS)
+        leading, axes = lengths.square()[:n_axes] / len(answers), vectors[:, :n_axes]
+    else:
+        variances, vectors = torch.linalg.eigh(centred.T @ centred / len(answers))
+        leading, axes = variances.flip(0)[:n_axes].clamp_min(0.0), vectors.flip(1)[:, :n_axes]
     return PrincipalAxes(
         mean=mean,
-        axes=vectors.flip(1)[:, :n_axes].contiguous(),
+        axes=axes.contiguous(),
         variances=leading,
-        kept=float(leading.sum() / variances.clamp_min(0.0).sum().clamp_min(1e-12)),
+        kept=float(leading.sum()) / max(total, 1e-12),
     )

@@ -130,19 +130,26 @@ def to_canvas(meta_learner: MetaLearner, images: Tensor) -> Tensor:
 def nearest_centroid(
     meta_learner: MetaLearner, support: Tensor, labels_S: Tensor, queries: Tensor, n_way: int
 ) -> Tensor:
-    """Minus half the squared distance between unit features and class means, which is a cosine.
+    """Minus half the squared distance between unit features and class means, over their spread.
 
-    Features are centred on the support set's mean and scaled to unit length (Wang et al. 2019,
-    SimpleShot, "CL2N"; there the centre is that of the base classes, which nobody here has).
+    The spread is the mean squared length of the class means, 1 at one shot: means of more images
+    are shorter, so distances to them differ less, and one temperature would be sure of too little.
+
+    Features are centred on the support set's mean, if the adaptation asks for it, and scaled to
+    unit length (Wang et al. 2019, SimpleShot, "CL2N"; there the centre is that of the base classes,
+    which nobody here has). Few support images say where the middle is only badly: a projection
+    that was trained on directions has it at zero already.
     """
     encoder = serving_module(meta_learner, support).encoder
     support_SD, query_QD = (
         projected(meta_learner, in_chunks(encoder, images)) for images in (support, queries)
     )
-    centre_D = class_means(support_SD, labels_S, n_way).mean(dim=0)
-    support_SD = F.normalize(support_SD - centre_D, dim=1)
-    query_QD = F.normalize(query_QD - centre_D, dim=1)
-    return prototype_logits(support_SD, labels_S, query_QD, n_way) / 2
+    if meta_learner.adaptation.centre == "support":
+        centre_D = class_means(support_SD, labels_S, n_way).mean(dim=0)
+        support_SD, query_QD = support_SD - centre_D, query_QD - centre_D
+    support_SD, query_QD = F.normalize(support_SD, dim=1), F.normalize(query_QD, dim=1)
+    spread = class_means(support_SD, labels_S, n_way).square().sum(dim=1).mean().clamp_min(1e-6)
+    return prototype_logits(support_SD, labels_S, query_QD, n_way) / 2 / spread
 
 
 def projected(meta_learner: MetaLearner, features: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ FORMAT = "modelpool.meta-learner.1"
 PROJECTION = "projection"  # a name no tensor of a backbone has: theirs have dots
 
 AdaptationKind = Literal["centroid", "prototype_fine_tune", "fine_tune"]
+Centre = Literal["support", "none"]
 BatchStatistics = Literal["blended", "support", "transductive", "running"]
 
 
@@ -42,15 +43,23 @@ class Adaptation:
     batch_statistics: BatchStatistics = "blended"
     """What BatchNorm normalises by: the support set's statistics, training's, a blend of the two,
     or those of whatever batch it sees."""
+    centre: Centre = "support"
+    """What nearest centroid takes from features before it compares their directions: the support
+    set's mean, or nothing, where the features were learnt as directions."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(AdaptationKind):
             raise InvalidConfig(f"unknown adaptation {self.kind!r}")
         if self.batch_statistics not in get_args(BatchStatistics):
             raise InvalidConfig(f"unknown batch_statistics {self.batch_statistics!r}")
+        if self.centre not in get_args(Centre):
+            raise InvalidConfig(f"unknown centre {self.centre!r}")
         if self.steps < 0 or self.lr <= 0 or self.temperature <= 0:
             raise InvalidConfig("adaptation needs steps >= 0, lr > 0 and temperature > 0")
 
+
+SERVING = Adaptation()
+"""What a meta-learner does unless its recipe measured something better."""
 
 PUBLISHED = Adaptation(
     kind="fine_tune", steps=10, lr=0.01, temperature=1.0, batch_statistics="transductive"
@@ -72,7 +81,7 @@ class MetaLearner:
     std: tuple[float, ...]
     tensors: Mapping[str, Tensor]
     """Parameters and buffers of the backbone, by name."""
-    adaptation: Adaptation = Adaptation()
+    adaptation: Adaptation = SERVING
     projection: Tensor | None = None
     """(P, D): nearest centroid compares the D features after this linear map; None compares them as
     they are."""

@@ -1,14 +1,17 @@
 """How much of a run is done, estimated from what its steps have cost so far."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+TRIALS = 3
 
 
 class WorkMeter:
     """Turns counts of unequal steps into the share of a run's work that is done.
 
-    A kind of step is weighed by the mean of its own durations once it has been seen, and until
-    then by its prior relative to the kinds that were. So elapsed * (1 - f) / f predicts the rest.
+    A kind of step is weighed by the mean of its own durations once it has been seen; until then by
+    what it took in a rehearsal, or else by its prior relative to the kinds that were seen. So
+    elapsed * (1 - f) / f predicts the rest.
     Only what is reported depends on the clock, never what is computed.
     """
 
@@ -23,12 +26,18 @@ class WorkMeter:
         self._done = dict.fromkeys(planned, 0)
         self._measured = dict.fromkeys(planned, 0)
         self._spent_s = dict.fromkeys(planned, 0.0)
+        self._rehearsed_s: dict[str, float] = {}
         self._last_s = time.perf_counter()
         self._highest = 0.0
 
     def skip(self, kind: str, count: int) -> None:
         """Count steps that an earlier process has done."""
         self._done[kind] += count
+
+    def rehearsed(self, seconds: Mapping[str, float]) -> None:
+        """Learn what a step of some kinds took in a trial that is no part of the run."""
+        self._rehearsed_s.update(seconds)
+        self._last_s = time.perf_counter()
 
     def lap(self, kind: str) -> float:
         """Count one step that has just ended; returns the fraction done, which never falls."""
@@ -47,7 +56,21 @@ class WorkMeter:
         seen = [kind for kind, n in self._measured.items() if n]
         expected = sum(self._priors[kind] * self._measured[kind] for kind in seen)
         unit_s = sum(self._spent_s[kind] for kind in seen) / expected if expected else 1.0
+        unseen = {kind: prior * unit_s for kind, prior in self._priors.items()} | self._rehearsed_s
         return {
-            kind: self._spent_s[kind] / n if n else self._priors[kind] * unit_s
+            kind: self._spent_s[kind] / n if n else unseen[kind]
             for kind, n in self._measured.items()
         }
+
+
+def fastest(trial: Callable[[], object]) -> float:
+    """Seconds of the fastest of TRIALS calls: the first one still prepares.
+
+    The trial should end with a number read, so that its device has finished it by then.
+    """
+    seconds: list[float] = []
+    for _ in range(TRIALS):
+        started_s = time.perf_counter()
+        trial()
+        seconds.append(time.perf_counter() - started_s)
+    return min(seconds)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ml.backbones import Backbone, build, initialize
 from ml.canvas import Canvas
-from ml.learner import MetaLearner
+from ml.learner import SERVING, Adaptation, MetaLearner
 
 
 def new_network(backbone: str, n_way: int, canvas: Canvas, rng: torch.Generator) -> Backbone:
@@ -32,6 +32,7 @@ def deliver(
     canvas: Canvas,
     device: torch.device,
     projection: Tensor | None = None,
+    adaptation: Adaptation = SERVING,
 ) -> MetaLearner:
     """A meta-learner with BatchNorm statistics that are a plain average over batches of images.
 
@@ -45,6 +46,7 @@ def deliver(
         canvas: size, channels and normalisation.
         device: where to compute.
         projection: (P, D), the map behind the features; none where they are compared as they are.
+        adaptation: how the learner becomes a classifier.
     """
     network = new_network(backbone, n_way, canvas, torch.Generator().manual_seed(0)).to(device)
     network.load_state_dict(weights, strict=False)
@@ -62,5 +64,6 @@ def deliver(
         mean=canvas.mean,
         std=canvas.std,
         tensors={name: t.detach().cpu().clone() for name, t in network.state_dict().items()},
+        adaptation=adaptation,
         projection=None if projection is None else projection.detach().cpu().clone(),
     )

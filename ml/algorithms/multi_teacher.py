@@ -11,6 +11,8 @@ Dims: I images in all, C channels, S side length, P axes.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -29,6 +31,7 @@ from ml.algorithms.multi_teacher_run import (
     begin,
     image_count,
     learner_of,
+    new_theta,
     restore,
     said_width,
     state_of,
@@ -40,11 +43,12 @@ from ml.functional import apply, gradients
 from ml.inversion.precision import computing_in
 from ml.inversion.refine import refine
 from ml.learner import MetaLearner, Offer
+from ml.progress import fastest
 from ml.types import Report, SaveState, Teacher, TrainingState, discard, silent
 
 __all__ = ["PRESETS", "MultiTeacherConfig", "configure", "train"]
 
-MOST_NUMBERS = 16_384  # of what all teachers say of a picture: eigenvectors are found in minutes
+MOST_NUMBERS = 16_384  # of what all teachers say of a picture: beyond, random sums of them
 MAX_SAID_BYTES = 4 << 30
 WARM_UP = 0.2  # share of the steps in which the step size rises
 
@@ -135,6 +139,30 @@ def step_size(step: int, config: MultiTeacherConfig) -> float:
     return config.learner_lr * (1.0 + math.cos(math.pi * (place - WARM_UP) / (1 - WARM_UP))) / 2.0
 
 
+# How long it will take.
+
+
+def rehearse(run: Run) -> dict[str, float]:
+    """Seconds of a teacher's answers and of a report's steps, tried on noise; the run stays as is.
+
+    Drawing needs no rehearsal: it comes first.
+    """
+    canvas, rng = run.canvas, torch.Generator().manual_seed(0)
+    shape = (canvas.channels, canvas.image_size, canvas.image_size)
+    noise = (256 * torch.rand(run.config.batch_images, *shape, generator=rng)).to(torch.uint8)
+    one_of_each = {teacher.backbone: teacher for teacher in run.teachers}
+    answer_s = {
+        name: fastest(partial(said_of, run, teacher, noise.float() / 255.0))
+        for name, teacher in one_of_each.items()
+    }
+    trial = replace(run, theta=new_theta(run.theta.params, run.config), rng=rng)
+    targets = torch.randn(len(noise), len(run.theta.params[OFFSET]), generator=rng)
+    step_s = fastest(lambda: float(distil_step(trial, noise, targets)))
+    mean_answer_s = sum(answer_s[each.backbone] for each in run.teachers) / len(run.teachers)
+    batches = image_count(run.config, canvas) / len(noise)
+    return {ASK: batches * mean_answer_s, DISTIL: STEPS_A_REPORT * step_s}
+
+
 def train(
     teachers: Sequence[Teacher],
     config: MultiTeacherConfig,
@@ -166,6 +194,7 @@ def train(
         InvalidConfig: if resume_from belongs to another config or pool.
     """
     run = begin(teachers, config, rng, device, report)
+    run.meter.rehearsed(rehearse(run))
     if resume_from is not None:
         restore(run, resume_from)
     images = make_images(run)

@@ -14,8 +14,8 @@ from ml.algorithms.multi_teacher_config import MultiTeacherConfig
 from ml.answers import CHUNK, answer_width, feature_width
 from ml.canvas import Canvas, choose_canvas
 from ml.errors import InvalidConfig, UnusablePool
-from ml.functional import MetaOptimizer, batch_normalised, parameters_of
-from ml.learner import MetaLearner
+from ml.functional import MetaOptimizer, Params, batch_normalised, parameters_of
+from ml.learner import Adaptation, MetaLearner
 from ml.progress import WorkMeter
 from ml.state import identity_of
 from ml.student import deliver, new_network
@@ -87,10 +87,15 @@ def begin(
         image_seed=image_seed,
         rng=torch.Generator().manual_seed(seed),
         encoder=encoder,
-        theta=MetaOptimizer(start, lr=config.learner_lr, betas=BETAS),
+        theta=new_theta(start, config),
         meter=work_meter(config, canvas, asked),
         report=report,
     )
+
+
+def new_theta(start: Params, config: MultiTeacherConfig) -> MetaOptimizer:
+    """The learner's weights from where they start; copies."""
+    return MetaOptimizer(start, lr=config.learner_lr, betas=BETAS)
 
 
 def said_width(config: MultiTeacherConfig, teachers: Sequence[Teacher]) -> int:
@@ -111,6 +116,7 @@ def learner_of(run: Run, images: Tensor) -> MetaLearner:
         canvas=run.canvas,
         device=run.device,
         projection=params[PROJECTION],
+        adaptation=Adaptation(centre="none", temperature=run.config.serving_temperature),
     )
 
 

@@ -76,6 +76,20 @@ def test_axes_are_the_principal_components():
     assert principal_axes(answers, 3).kept < 1.0
 
 
+def test_axes_of_many_numbers_are_the_principal_components_too():
+    mixing = torch.randn(40, 700, generator=seeded(1)) * torch.arange(1, 41)[:, None] ** -0.7
+    answers = torch.randn(900, 40, generator=seeded(2)) @ mixing
+    answers += 0.05 * torch.randn(900, 700, generator=seeded(3)) + 3.0
+    before = torch.get_rng_state()
+    axes = principal_axes(answers, 16)
+    assert torch.equal(torch.get_rng_state(), before)
+    _, values, directions = torch.linalg.svd(answers - answers.mean(0), full_matrices=False)
+    assert torch.allclose(axes.variances, values[:16].square() / 900, rtol=1e-3)
+    assert torch.linalg.svdvals(axes.axes.T @ directions[:16].T).min() > 0.999
+    assert axes.kept == pytest.approx(float(values[:16].square().sum() / values.square().sum()))
+    assert torch.equal(principal_axes(answers, 16).axes, axes.axes)
+
+
 def test_all_axes_keep_every_distance_and_full_flattening_whitens():
     answers = some_answers()
     axes = principal_axes(answers, 12)

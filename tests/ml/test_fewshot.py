@@ -216,17 +216,29 @@ def test_confidence_grows_as_the_temperature_falls():
     assert (cold.max(dim=1).values > warm.max(dim=1).values).all()
 
 
-def test_the_centroid_answer_is_the_softmax_of_cosine_distances_to_centred_class_means():
+@pytest.mark.parametrize("centre", ["support", "none"])
+def test_the_centroid_answer_is_the_softmax_of_distances_over_the_spread_of_class_means(centre):
     (support, labels), (queries, _) = task(3, 4), task(3, 5, seed=1)
-    meta_learner = untrained(batch_statistics="running", temperature=0.5)
+    meta_learner = untrained(batch_statistics="running", temperature=0.5, centre=centre)
     encoder = meta_learner.module().encoder
     support_SD, query_QD = (encoder((images - 0.5) / 0.5) for images in (support, queries))
-    centre = torch.stack([support_SD[labels == c].mean(0) for c in range(3)]).mean(0)
+    middle = torch.stack([support_SD[labels == c].mean(0) for c in range(3)]).mean(0)
+    middle = middle if centre == "support" else torch.zeros_like(middle)
     support_SD, query_QD = (
-        (rows - centre) / (rows - centre).norm(dim=1, keepdim=True)
+        (rows - middle) / (rows - middle).norm(dim=1, keepdim=True)
         for rows in (support_SD, query_QD)
     )
     means = torch.stack([support_SD[labels == c].mean(0) for c in range(3)])
-    expected = (-(torch.cdist(query_QD, means) ** 2) / 2 / 0.5).softmax(dim=1)
+    spread = sum(float(mean @ mean) for mean in means) / 3
+    expected = (-(torch.cdist(query_QD, means) ** 2) / 2 / spread / 0.5).softmax(dim=1)
     answer = predict(meta_learner, support, labels, queries, n_way=3)
     torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_class_shown_more_often_is_answered_as_surely_as_its_images_agree():
+    """Copies of one image say no more than the image itself."""
+    (support, labels), (queries, _) = task(3, 1), task(3, 5, seed=1)
+    learner = untrained(batch_statistics="running")
+    once = predict(learner, support, labels, queries, n_way=3)
+    copies = predict(learner, support.repeat(4, 1, 1, 1), labels.repeat(4), queries, n_way=3)
+    torch.testing.assert_close(copies, once, atol=1e-5, rtol=1e-4)

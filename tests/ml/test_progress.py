@@ -50,3 +50,15 @@ def test_a_resumed_run_starts_at_what_was_done(clock):
     meter.skip("a", 2)
     clock.now_s += 5.0
     assert meter.lap("a") == pytest.approx(3 / 4)
+
+
+def test_what_was_rehearsed_weighs_as_it_took_and_gives_way_to_what_is_seen(clock):
+    meter = progress.WorkMeter({"a": 2, "b": 2}, {"a": 1.0, "b": 1.0})
+    clock.now_s += 100.0
+    meter.rehearsed({"b": 9.0})
+    clock.now_s += 1.0
+    assert meter.lap("a") == pytest.approx(1 / 20)
+    clock.now_s += 1.0
+    assert meter.lap("a") == pytest.approx(2 / 20)
+    clock.now_s += 6.0
+    assert meter.lap("b") == pytest.approx(8 / 14)

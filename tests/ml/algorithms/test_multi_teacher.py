@@ -12,6 +12,7 @@ from ml.algorithms.multi_teacher import (
     configure,
     make_images,
     make_targets,
+    rehearse,
     step_size,
     train,
 )
@@ -154,6 +155,17 @@ def test_progress_rises_through_all_stages_to_one():
     assert told[-1].step == told[-1].total_steps == SHORT.steps
     assert "distillation_loss" in told[-1].metrics
     assert "bn_gap_refined" in told[0].metrics
+
+
+def test_a_rehearsal_of_both_later_stages_changes_no_bit(monkeypatch):
+    rehearsed = run()
+    begun = begin(toy_teachers(), SHORT, seeded(0), CPU, silent)
+    assert {stage: seconds > 0 for stage, seconds in rehearse(begun).items()} == {
+        "ask the teachers": True,
+        "distil": True,
+    }
+    monkeypatch.setattr(multi_teacher, "rehearse", lambda _: {})
+    assert identical(rehearsed, run())
 
 
 def test_teachers_of_every_size_depth_and_number_of_classes_work_together():
