@@ -5,7 +5,7 @@ RUN python -m pip install --no-cache-dir uv==0.13.8
 COPY requirements.lock ./
 # Into a directory of its own, so that the final image carries neither uv nor its cache.
 RUN python -m venv /opt/venv \
-    && uv pip install --no-cache --python /opt/venv/bin/python --require-hashes -r requirements.lock
+    && uv pip install --no-cache --compile-bytecode --python /opt/venv/bin/python --require-hashes -r requirements.lock
 
 FROM python:3.11-slim
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \

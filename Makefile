@@ -7,7 +7,7 @@ UV_VERSION := 0.13.8
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check fix bench bench-speed migrate openapi lock clean
+.PHONY: help demo up test check fix bench bench-speed migrate doctor openapi lock clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ bench-speed: $(VENV)/.dev ## Measure recovery, throughput and replay, write docs
 migrate: $(VENV)/.run ## Bring the database up to date; prints the first admin key once
 	@python -m pool.setup
 
+doctor: $(VENV)/.run ## Check this deployment's settings, services and workers
+	@python -m pool.doctor
+
 openapi: $(VENV)/.run ## Write docs/openapi.json from the code
 	@python -m app.openapi > docs/openapi.json
 
@@ -62,7 +65,8 @@ clean: ## Remove the environment and all state
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # uv, because torchvision's wheel loads only beside the torch build that the same index offers, and
-# because it installs 5 GB in seconds.
+# because it installs 5 GB in seconds. Bytecode is compiled at once: every job is a process of its own,
+# and where nobody may write it later, each would compile torch anew for ten seconds.
 $(VENV)/.uv:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: apt install python3, or set PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; set PYTHON=python3.11"; exit 1; }
@@ -74,10 +78,10 @@ $(VENV)/.uv:
 
 $(VENV)/.run: $(VENV)/.uv requirements.lock
 	@echo "Installing pinned packages (about 5 GB with CUDA's libraries) ..."
-	@uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.uv requirements-dev.lock
 	@echo "Installing pinned packages for development ..."
-	@uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@ $(VENV)/.run
