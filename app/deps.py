@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
+from app.followers import Followers
 from app.inference import Inference
 from pool.database.session import Database
 from pool.domain import Caller, Scope
@@ -36,6 +37,12 @@ def get_store(request: Request) -> ObjectStore:
     return store
 
 
+def get_followers(request: Request) -> Followers:
+    """Who waits for jobs in this process."""
+    followers: Followers = request.app.state.followers
+    return followers
+
+
 def get_inference(request: Request) -> Inference:
     """The one door to tensors."""
     inference: Inference = request.app.state.inference
@@ -45,6 +52,7 @@ def get_inference(request: Request) -> Inference:
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 StoreDep = Annotated[ObjectStore, Depends(get_store)]
+FollowersDep = Annotated[Followers, Depends(get_followers)]
 InferenceDep = Annotated[Inference, Depends(get_inference)]
 
 
@@ -61,6 +69,7 @@ SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 
 
 def get_caller(
+    request: Request,
     database: DatabaseDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Caller:
@@ -72,7 +81,9 @@ def get_caller(
     if credentials is None:
         raise NotAuthenticated("Send an API key: `Authorization: Bearer mp_...`.")
     with database.read() as session:
-        return authenticate(session, credentials.credentials)
+        caller = authenticate(session, credentials.credentials)
+    request.state.caller = caller  # tells the rate limit that the key is valid
+    return caller
 
 
 def caller_with(scope: Scope) -> Callable[[Caller], Caller]:

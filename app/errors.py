@@ -2,7 +2,7 @@
 
 import logging
 import re
-import traceback
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -10,11 +10,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
-from pool import errors
-from pool.errors import InvalidInput, PoolError
+from pool import errors, logs
+from pool.database.races import is_lost_race
+from pool.errors import ConcurrentChange, InvalidInput, PoolError, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,18 @@ STATUS: dict[type[PoolError], HTTPStatus] = {
     errors.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.ObjectMissing: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TooManyFollowers: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.LeaseLost: HTTPStatus.CONFLICT,
+    errors.QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.RequestInFlight: HTTPStatus.CONFLICT,
+    errors.ConcurrentChange: HTTPStatus.CONFLICT,
+    errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
+
+
+CREATES = (errors.IdempotencyKeyReused, errors.RequestInFlight)
+"""What every creating route may answer about its Idempotency-Key."""
 
 
 class Fault(BaseModel):
@@ -75,7 +86,12 @@ def title_of(error: type[PoolError]) -> str:
 
 def responses(*refusals: type[PoolError]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the refusals a route may answer with."""
-    always = (errors.NotAuthenticated, errors.NotAllowed, errors.InvalidInput)
+    always = (
+        errors.NotAuthenticated,
+        errors.NotAllowed,
+        errors.InvalidInput,
+        errors.RateLimited,
+    )
     by_status: dict[HTTPStatus, list[str]] = {}
     for refusal in (*always, *refusals):
         by_status.setdefault(STATUS[refusal], []).append(title_of(refusal))
@@ -98,6 +114,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(DataError, _unstorable)
+    app.add_exception_handler(DBAPIError, _lost_race)
 
 
 def problem_response(
@@ -108,6 +125,7 @@ def problem_response(
     title: str,
     detail: str,
     faults: list[Fault] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Shape one problem document."""
     body = Problem(
@@ -119,18 +137,25 @@ def problem_response(
         request_id=getattr(request.state, "request_id", None),
         errors=faults or [],
     )
-    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
+    request.state.problem_code = code
+    challenge = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
     return JSONResponse(
-        body.model_dump(), status, headers=headers, media_type="application/problem+json"
+        body.model_dump(),
+        status,
+        headers={**challenge, **(headers or {})},
+        media_type="application/problem+json",
     )
 
 
-async def _pool_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, PoolError)
+def refusal(
+    request: Request, error: PoolError, *, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """A refusal of the pool as a problem document; Retry-After where waiting helps."""
     kind = next(each for each in type(error).__mro__ if each in STATUS)
     faults = (
         [Fault(part=error.part, detail=error.message)] if isinstance(error, InvalidInput) else []
     )
+    later = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TryLater) else {}
     return problem_response(
         request,
         status=STATUS[kind],
@@ -138,7 +163,13 @@ async def _pool_error(request: Request, error: Exception) -> JSONResponse:
         title=title_of(kind),
         detail=error.message,
         faults=faults,
+        headers={**later, **(headers or {})},
     )
+
+
+async def _pool_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PoolError)
+    return refusal(request, error)
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -177,18 +208,26 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
 
 async def _unstorable(request: Request, _: Exception) -> JSONResponse:
     """A value that no column holds, such as text with a NUL; what it was is not echoed."""
-    refusal = InvalidInput("A value cannot be stored; leave out control characters.", part="body")
-    return await _pool_error(request, refusal)
+    error = InvalidInput("A value cannot be stored; leave out control characters.", part="body")
+    return refusal(request, error)
+
+
+async def _lost_race(request: Request, error: Exception) -> JSONResponse:
+    """Another transaction was faster, in a place where no use case says what that means."""
+    assert isinstance(error, DBAPIError)
+    if not is_lost_race(error):
+        raise error
+    lost = ConcurrentChange(
+        "Another request changed the same records at the same time, and this one changed nothing; "
+        "send it again.",
+        retry_after_s=1,
+    )
+    return refusal(request, lost)
 
 
 async def unexpected(request: Request, error: Exception) -> JSONResponse:
     """Log where it broke, but not the message: it may quote what the client sent."""
-    log.error(
-        "unexpected %s\n%s",
-        type(error).__name__,
-        "".join(traceback.format_tb(error.__traceback__)),
-        extra={"request_id": getattr(request.state, "request_id", None)},
-    )
+    log.error("unexpected %s", type(error).__name__, extra=logs.failure(error))
     return problem_response(
         request,
         status=HTTPStatus.INTERNAL_SERVER_ERROR,

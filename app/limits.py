@@ -4,17 +4,20 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import unexpected
+from app.metrics import Instruments
+from pool.logs import bound
 
 log = logging.getLogger("modelpool.access")
 
 JSON_BODY_BYTES = 1024 * 1024
+METHODS = frozenset(HTTPMethod)
 ID_HEADER = b"x-request-id"
 
 
@@ -44,22 +47,29 @@ class RequestId:
                 message.setdefault("headers", []).append((ID_HEADER, request_id.encode()))
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception as error:  # noqa: BLE001  # else the web server would log its message
-            answer = await unexpected(Request(scope), error)
-            if not status:
-                await answer(scope, receive, send_with_id)
-        finally:
-            route = scope.get("route")
-            log.info(
-                "%s %s %d %.0f ms %s",
-                scope["method"],
-                getattr(route, "path", "unmatched"),
-                status,
-                (time.perf_counter() - started) * 1000,
-                request_id,
-            )
+        instruments: Instruments = scope["app"].state.instruments
+        with bound(request_id=request_id), instruments.in_flight.track_inprogress():
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:  # noqa: BLE001  # else the web server would log its message
+                answer = await unexpected(Request(scope), error)
+                if not status:
+                    await answer(scope, receive, send_with_id)
+            finally:
+                _note_request(instruments, scope, status, time.perf_counter() - started)
+
+
+def _note_request(instruments: Instruments, scope: Scope, status: int, seconds: float) -> None:
+    """Log and count it. A method that HTTP does not know is counted as OTHER: clients choose it."""
+    route = getattr(scope.get("route"), "path", "unmatched")
+    method = scope["method"] if scope["method"] in METHODS else "OTHER"
+    code = scope["state"].get("problem_code")
+    instruments.request_seconds.labels(method, route, status).observe(seconds)
+    if code is not None:
+        instruments.problems.labels(method, route, code).inc()
+    extra = {"method": method, "route": route, "status": status, "code": code}
+    extra["duration_ms"] = round(seconds * 1000, 1)
+    log.info("%s %s %d", method, route, status, extra=extra)
 
 
 class BodyLimit:

@@ -1,6 +1,6 @@
 """Compose the HTTP application: `uvicorn app.main:create_app --factory`."""
 
-import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,12 +8,32 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.responses import RedirectResponse
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import errors, limits
+from app import errors, idempotency, limits
+from app.buckets import open_buckets
 from app.errors import Problem
+from app.followers import Followers
 from app.inference import Inference
 from app.manifest import ManifestIn
-from app.routes import builds, health, keys, meta_learners, models, pools, predictions, problems
+from app.metrics import make_instruments
+from app.rate_limit import RateLimit
+from app.readiness import Readiness
+from app.routes import (
+    build_events,
+    builds,
+    health,
+    keys,
+    meta_learners,
+    metrics,
+    models,
+    pools,
+    predictions,
+    problems,
+    usage,
+)
+from app.stopping import before_stopping
+from pool import logs
 from pool.database.session import Database
 from pool.queue import JobQueue, make_celery
 from pool.settings import Settings
@@ -24,8 +44,9 @@ SUMMARY = "Pool trained classifiers, never data; build a meta-learner; ask it wi
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The composition root: adapters, guards, handlers, routes."""
-    settings = settings or Settings()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if settings is None:  # started by a web server's command line
+        settings = Settings()
+        logs.configure(settings)
     app: FastAPI = FastAPIOffline(
         title="Modelpool",
         summary=SUMMARY,
@@ -35,13 +56,35 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
-    app.state.database = Database(settings.database, send=JobQueue(make_celery(settings)).send)
+    celery = make_celery(settings)
+    app.state.database = Database(settings.database, send=JobQueue(celery).send)
     app.state.store = open_store(settings)
+    app.state.instruments = make_instruments(settings, app.state.database)
+    app.state.readiness = Readiness(settings, app.state.database, app.state.store, celery)
+    app.state.followers = Followers(app.state.database, most=settings.max_followers)
+    app.state.stopping = False
     app.state.inference = Inference(settings, app.state.store)
+    app.state.buckets = open_buckets(settings.rate_limits)
     errors.install(app)
+    idempotency.install(app)
     app.add_middleware(limits.BodyLimit, limit_for=lambda path: _body_limit(path, settings))
+    app.add_middleware(RateLimit, buckets=app.state.buckets, settings=settings)
     app.add_middleware(limits.RequestId)
-    for module in (models, builds, meta_learners, predictions, pools, keys, problems, health):
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
+    for module in (
+        models,
+        builds,
+        build_events,
+        meta_learners,
+        predictions,
+        pools,
+        keys,
+        usage,
+        problems,
+        health,
+        metrics,
+    ):
         app.include_router(module.router)
     app.add_api_route("/", _to_documentation, include_in_schema=False)
     _describe(app)
@@ -50,8 +93,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    with before_stopping(lambda: _stop(app), drain_s=app.state.settings.drain_s):
+        yield
+    app.state.readiness.close()
+    await app.state.buckets.close()
     app.state.database.dispose()
+
+
+def _stop(app: FastAPI) -> None:
+    app.state.stopping = True
+    app.state.followers.close()
 
 
 async def _to_documentation() -> RedirectResponse:
@@ -88,7 +139,16 @@ def _describe(app: FastAPI) -> None:
 def main() -> None:
     """Serve on the address that the settings name: `python -m app.main`."""
     settings = Settings()
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, access_log=False)
+    logs.configure(settings)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        proxy_headers=False,  # trusted_proxies decides, also under other servers
+        log_config=None,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
+    )
 
 
 if __name__ == "__main__":

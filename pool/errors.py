@@ -100,5 +100,37 @@ class ObjectMissing(PoolError):
     """An object that a record names is not in the store."""
 
 
+class TryLater(PoolError):
+    """The request can succeed later as it is."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(TryLater):
+    """The organisation has used up one of its quotas."""
+
+
+class RateLimited(TryLater):
+    """Too many requests in a short time."""
+
+
+class RequestInFlight(TryLater):
+    """The first request with this Idempotency-Key is still at work."""
+
+
+class ConcurrentChange(TryLater):
+    """Another request changed the same records at the same time."""
+
+
+class IdempotencyKeyReused(PoolError):
+    """The Idempotency-Key was used for another request."""
+
+
+class TooManyFollowers(TryLater):
+    """Too many clients follow jobs at once."""
+
+
 class LeaseLost(PoolError):
     """This run of the job is no longer the one that counts."""

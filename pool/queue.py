@@ -61,6 +61,7 @@ class JobQueue:
         """Tell a worker that the job waits."""
         try:
             self._celery.send_task(RUN_JOB, args=[job_id], queue=QUEUES[JobKind(kind)])
+            log.info("job sent", extra={"job_id": job_id, "kind": kind})
         except (KombuError, OSError) as error:
             log.warning(
                 "message not sent, the sweep will send it",

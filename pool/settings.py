@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     s3_secure: bool = True
     """Whether the S3 server is spoken to over TLS."""
 
+    metrics_token: SecretStr = SecretStr("")
+    """Who sends it as a bearer token may read /metrics; empty means nobody."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """How log lines look; `auto` is JSON in production and text elsewhere."""
+
     bootstrap_key: SecretStr | None = None
     """The first admin key, for automation; without it one is made and printed once."""
 
@@ -55,6 +60,34 @@ class Settings(BaseSettings):
     concurrent_predictions: int = Field(default=2, ge=1)
     """Few-shot requests that compute at once; further ones wait their turn."""
 
+    requests_per_minute: int = Field(default=6000, ge=0)
+    """Requests of one API key; 0 means no limit, here and below."""
+    predictions_per_minute: int = Field(default=1200, ge=0)
+    """Few-shot requests of one API key; they count as requests too."""
+    anonymous_per_minute: int = Field(default=600, ge=0)
+    """Requests without a key, of one address."""
+    failed_keys_per_minute: int = Field(default=30, ge=0)
+    """Requests with a key that is not valid, of one address."""
+    rate_limit_url: str = ""
+    """Redis that counts for all replicas; empty means the broker's if that is Redis, else `memory://`,
+    each process for itself."""
+    trusted_proxies: str = ""
+    """Addresses or networks, with commas, whose X-Forwarded-For names the client."""
+    quota_bytes: int = Field(default=256 * 1024 * MIB, ge=0)
+    """What an organisation's models and meta-learners may take in the object store."""
+    quota_models: int = Field(default=10_000, ge=0)
+    """Live models of an organisation."""
+    quota_builds: int = Field(default=20, ge=0)
+    """Builds of an organisation that are queued or running."""
+    quota_predictions: int = Field(default=200_000, ge=0)
+    """Few-shot requests of an organisation a day (UTC)."""
+    max_followers: int = Field(default=1000, ge=1)
+    """Clients that follow or wait for jobs at once, in one API process."""
+    drain_s: float = Field(default=0.0, ge=0)
+    """How long the API goes on taking requests, unready, after it was asked to stop."""
+    shutdown_s: float = Field(default=60.0, gt=0)
+    """How long the API then waits for requests under way before it ends them."""
+
     device: str = "auto"
     """Where builds run: `auto` (CUDA when present), `cpu`, `cuda`, `cuda:1`."""
     threads: int = Field(default=1, ge=1)
@@ -65,6 +98,8 @@ class Settings(BaseSettings):
     """How often abandoned jobs and lost messages are looked for."""
     resend_after_s: float = Field(default=60.0, gt=0)
     """How long a queued job may wait before its message counts as lost."""
+    heartbeat_s: float = Field(default=10.0, gt=0)
+    """How often a worker gives a sign of life; three missed ones count as its end."""
     cancel_grace_s: float = Field(default=4.0, gt=0)
     """How long a canceled job may take to stop by itself before it is killed."""
     max_attempts: int = Field(default=5, ge=1)
@@ -112,6 +147,19 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """The object store's URL, with the embedded default filled in."""
         return self.storage_url or (self.var_dir / "objects").as_uri()
+
+    @cached_property
+    def rate_limits(self) -> str:
+        """Where requests are counted: Redis's URL, or `memory://`."""
+        broker = self.broker if self.broker.startswith(("redis://", "rediss://")) else "memory://"
+        return self.rate_limit_url or broker
+
+    @property
+    def logs_are_json(self) -> bool:
+        """Whether log lines are JSON, with `auto` decided."""
+        if self.log_format == "auto":
+            return self.environment == "production"
+        return self.log_format == "json"
 
     @cached_property
     def work_dir(self) -> Path:

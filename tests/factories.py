@@ -178,14 +178,18 @@ def model_row(pool: PoolRow, status: ModelStatus = ModelStatus.READY, **values: 
 
 
 @contextmanager
-def postgres_database() -> Iterator[str]:
-    """The URL of a database of its own on the local PostgreSQL, dropped afterwards; else a skip."""
+def postgres_database(template: str = "") -> Iterator[str]:
+    """The URL of a database of its own on the local PostgreSQL, dropped afterwards; else a skip.
+
+    Empty, or a copy of the database at another URL.
+    """
     server_url = os.environ.get("MODELPOOL_TEST_POSTGRES", "postgresql+psycopg:///postgres")
     name = f"modelpool_test_{secrets.token_hex(6)}"
     server = create_engine(server_url, isolation_level="AUTOCOMMIT")
     try:
         with server.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            copied = f" TEMPLATE {make_url(template).database}" if template else ""
+            connection.execute(text(f"CREATE DATABASE {name}{copied}"))
     except OperationalError:
         pytest.skip("no PostgreSQL here; set MODELPOOL_TEST_POSTGRES to its URL")
     yield make_url(server_url).set(database=name).render_as_string(hide_password=False)

@@ -10,12 +10,12 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from pool import logs
 from pool.database import jobs
 from pool.database.session import Database
 from pool.domain import JobKind, JobRun, JobStatus
@@ -44,7 +44,7 @@ def main() -> int:
     """Run the job named on the command line; the process's exit code."""
     job_id, holder = sys.argv[1:]
     settings = Settings()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure(settings)
     database = Database(settings.database, send=JobQueue(make_celery(settings)).send)
     context = JobContext(settings=settings, database=database, store=open_store(settings))
     signal.signal(signal.SIGTERM, lambda *_: context.stop.set())
@@ -53,7 +53,7 @@ def main() -> int:
         next_id: str | None = job_id
         while next_id is not None and not context.stop.is_set():
             run = _claim(context, next_id, holder)
-            if run is not None and not _run(context, run):
+            if run is not None and not _logged_run(context, run):
                 return GAVE_UP
             done += 1
             next_id = _next_inspection(context, run, done)
@@ -73,18 +73,29 @@ def _next_inspection(context: JobContext, run: JobRun | None, done: int) -> str 
         return jobs.next_queued(session, JobKind.INSPECT)
 
 
+def _logged_run(context: JobContext, run: JobRun) -> bool:
+    """Do one job with its ids on every line that is logged meanwhile."""
+    started = time.perf_counter()
+    with logs.bound(job_id=run.job_id, subject_id=run.subject_id, holder=run.holder):
+        log.info("job begins", extra={"kind": run.kind, "attempt": run.attempt})
+        over = _run(context, run)
+        took_ms = round((time.perf_counter() - started) * 1000, 1)
+        extra = {"kind": run.kind, "outcome": "over" if over else "left", "duration_ms": took_ms}
+        log.info("job ends", extra=extra)
+    return over
+
+
 def _run(context: JobContext, run: JobRun) -> bool:
     """Do one job; False when its outcome is left to the supervisor (a new attempt)."""
-    log.info("job %s (%s) attempt %d", run.job_id, run.kind, run.attempt)
     try:
         HANDLERS[run.kind](context, run)
     except LeaseLost:
-        log.warning("job %s is held by another run by now; stopping", run.job_id)
+        log.warning("the job is held by another run by now; stopping")
     except Canceled:
         return _canceled(context, run)
     except (TryAgain, PoolError, SQLAlchemyError, OSError) as error:
         # Store, database or disk failed: nobody's fault here, worth another attempt.
-        log.warning("job %s: %s", run.job_id, type(error).__name__)
+        log.warning("the job needs another attempt", extra=logs.failure(error))
         return False
     except Exception as error:  # noqa: BLE001  # the process's last line of defence
         _failed(context, run, error)
@@ -102,12 +113,7 @@ def _canceled(context: JobContext, run: JobRun) -> bool:
 
 def _failed(context: JobContext, run: JobRun, error: Exception) -> None:
     """Record a defect. Its message stays out of the log: it may quote what a client sent."""
-    log.error(
-        "job %s: unexpected %s\n%s",
-        run.job_id,
-        type(error).__name__,
-        "".join(traceback.format_tb(error.__traceback__)),
-    )
+    log.error("unexpected %s", type(error).__name__, extra=logs.failure(error))
     why = f"The job broke down ({type(error).__name__}); the operator's log has the place."
     with context.database.write() as session:
         if run.kind is JobKind.INSPECT:
@@ -133,7 +139,8 @@ def _alive(database: Database, holder: str, *, lease_s: float) -> Iterator[None]
                     jobs.renew(session, holder, lease_s=lease_s)
                 renewed_at = time.monotonic()
             except SQLAlchemyError as error:
-                log.warning("cannot renew the lease: %s", type(error).__name__)
+                said = {"holder": holder, "cause": type(error).__name__}
+                log.warning("cannot renew the lease", extra=said)
 
     thread = threading.Thread(target=keep_alive, name="keep-alive", daemon=True)
     thread.start()

@@ -1,6 +1,7 @@
 """Run one job in a child process: start it, watch it, stop it when asked, pick up after it."""
 
 import logging
+import mmap
 import os
 import subprocess
 import sys
@@ -21,8 +22,20 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 JOB_COMMAND = (sys.executable, "-m", "worker.run_job")
+STOPPING = mmap.mmap(-1, 1)
+"""One byte that Celery's main process shares with those it forks: 1 once it was asked to stop."""
 LOOK_EVERY_S = 0.25
 ASK_EVERY_S = 1.0
+
+
+def stop_soon() -> None:
+    """Let every job of this worker go back to the queue; safe in a signal handler."""
+    STOPPING[0] = 1
+
+
+def stopping() -> bool:
+    """Whether this worker was asked to stop."""
+    return STOPPING[0] == 1
 
 
 def supervise(settings: Settings, database: Database, job_id: str) -> None:
@@ -56,13 +69,14 @@ def _is_queued(database: Database, job_id: str) -> bool:
 def _watch(
     child: subprocess.Popen[bytes], settings: Settings, database: Database, holder: str
 ) -> None:
-    """Wait for the child's end, for somebody's wish to cancel its job, or for the worker's death.
+    """Wait for the child's end, a wish to cancel its job, or the worker's end or death.
 
-    Celery's main process may be killed without this one: nobody would stop the job then.
+    Celery's main process may be killed without this one: nobody would stop the job then. Asked to
+    stop, it would wait for the job, for hours perhaps; another worker takes it over instead.
     """
     asked_at = time.monotonic()
     worker = os.getppid()
-    while child.poll() is None and os.getppid() == worker:
+    while child.poll() is None and os.getppid() == worker and not stopping():
         time.sleep(LOOK_EVERY_S)
         if time.monotonic() - asked_at < ASK_EVERY_S:
             continue
@@ -78,7 +92,8 @@ def _cancel_requested(database: Database, holder: str) -> bool:
             return jobs.cancel_requested(session, holder)
     except SQLAlchemyError as error:
         # A database that is away for a moment must not end a build of hours.
-        log.warning("cannot look for cancellation: %s", type(error).__name__)
+        said = {"holder": holder, "cause": type(error).__name__}
+        log.warning("cannot look for cancellation", extra=said)
         return False
 
 
@@ -100,7 +115,12 @@ def _give_back(
     """Decide about jobs that the child still held when it ended; normally there are none."""
     with database.write() as session:
         for job in jobs.held_by(session, holder):
-            log.warning("job %s: its process ended with code %s", job.id, exit_code)
+            said = {"job_id": job.id, "holder": holder, "exit_code": exit_code}
+            log.warning("a job's process ended before the job", extra=said)
             abandon_job(
-                session, job, max_attempts=settings.max_attempts, why="The job's process died"
+                session,
+                job,
+                max_attempts=settings.max_attempts,
+                why="The worker was stopped" if stopping() else "The job's process died",
+                blameless=stopping(),
             )

@@ -1,32 +1,29 @@
 """Builds: request a meta-learner, follow it, cancel it."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Header
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
-from starlette.concurrency import run_in_threadpool
 
-from app.deps import BuildReader, BuildWriter, DatabaseDep, SessionDep
-from app.errors import responses
+from app.deps import BuildReader, BuildWriter, SessionDep, SettingsDep
+from app.errors import CREATES, responses
+from app.idempotency import Once, once_for
 from app.paging import Cursor, Limit, decode_cursor, encode_cursor
 from app.recipes import check_recipe
+from app.threads import ThreadedRoute
+from app.waiting import wait_for_build
 from pool import errors
-from pool.database import jobs, repository
-from pool.database.session import Database
-from pool.database.tables import BuildRow, JobEventRow
-from pool.domain import JobStatus, Recipe
-from pool.usecases.build import cancel_build, is_over, start_build
+from pool.database import repository
+from pool.database.tables import BuildRow
+from pool.domain import JobStatus, Recipe, Scope
+from pool.usecases.build import cancel_build, start_build
+from pool.usecases.quotas import Quotas, check_build
 
-router = APIRouter(prefix="/v1/builds", tags=["builds"])
+router = APIRouter(prefix="/v1/builds", tags=["builds"], route_class=ThreadedRoute)
 
-POLL_S = 0.5
-EVENTS_A_READ = 500
 EXAMPLE: JsonDict = {
     "pool": "default",
     "recipe": {"algorithm": "multi_teacher", "config": {"preset": "small"}},
@@ -110,11 +107,23 @@ class BuildPage(BaseModel):
     "",
     status_code=HTTPStatus.ACCEPTED,
     responses=responses(
-        errors.PoolNotFound, errors.ModelNotFound, errors.NoUsableModels, errors.InvalidRecipe
+        errors.PoolNotFound,
+        errors.ModelNotFound,
+        errors.NoUsableModels,
+        errors.InvalidRecipe,
+        errors.QuotaExceeded,
+        *CREATES,
     ),
 )
-def create_build(order: BuildIn, session: SessionDep, caller: BuildWriter) -> BuildOut:
+def create_build(
+    order: BuildIn,
+    once: Annotated[Once, once_for(Scope.BUILDS_WRITE)],
+    session: SessionDep,
+    caller: BuildWriter,
+    settings: SettingsDep,
+) -> BuildOut:
     """Queue a meta-learner build over a snapshot of the pool; follow it at its record."""
+    check_build(session, caller.organisation_id, Quotas.of_deployment(settings))
     build = start_build(
         session,
         caller.organisation_id,
@@ -123,7 +132,7 @@ def create_build(order: BuildIn, session: SessionDep, caller: BuildWriter) -> Bu
         model_ids=order.models,
         seed=order.seed,
     )
-    return BuildOut.of(build)
+    return once.keep(session, BuildOut.of(build))
 
 
 @router.get("", responses=responses())
@@ -137,9 +146,13 @@ def list_builds(
     return BuildPage(items=[BuildOut.of(row) for row in rows], next_cursor=encode_cursor(position))
 
 
-@router.get("/{build_id}", responses=responses(errors.BuildNotFound))
+@router.get(
+    "/{build_id}",
+    responses=responses(errors.BuildNotFound, errors.TooManyFollowers),
+    dependencies=[Depends(wait_for_build)],
+)
 def get_build(build_id: str, session: SessionDep, caller: BuildReader) -> BuildOut:
-    """One build: how far it is, or what it delivered."""
+    """One build: how far it is, or what it delivered. `wait_s` answers when it has ended."""
     return BuildOut.of(repository.find_build(session, caller.organisation_id, build_id))
 
 
@@ -151,44 +164,3 @@ def get_build(build_id: str, session: SessionDep, caller: BuildReader) -> BuildO
 def cancel(build_id: str, session: SessionDep, caller: BuildWriter) -> BuildOut:
     """Cancel a queued build at once; ask a running one to stop, which takes seconds."""
     return BuildOut.of(cancel_build(session, caller.organisation_id, build_id))
-
-
-def known_build(build_id: str, session: SessionDep, caller: BuildReader) -> str:
-    """Refuse before the stream starts: its status cannot change afterwards."""
-    return repository.find_build(session, caller.organisation_id, build_id).id
-
-
-@router.get(
-    "/{build_id}/events",
-    response_class=EventSourceResponse,
-    responses=responses(errors.BuildNotFound),
-)
-async def follow_build(
-    build_id: Annotated[str, Depends(known_build)],
-    database: DatabaseDep,
-    caller: BuildReader,
-    last_event_id: Annotated[int, Header(ge=0, lt=2**31)] = 0,
-) -> AsyncIterator[ServerSentEvent]:
-    """The build's story as server-sent events, from `Last-Event-ID` on, until it is over."""
-    seen = last_event_id
-    while True:
-        events, over = await run_in_threadpool(
-            _read_events, database, caller.organisation_id, build_id, seen
-        )
-        for event in events:
-            seen = event.seq
-            payload = {"at": event.at.isoformat(), **event.payload}
-            yield ServerSentEvent(data=payload, event=event.kind, id=str(event.seq))
-        if over and len(events) < EVENTS_A_READ:
-            return
-        if not events:
-            await asyncio.sleep(POLL_S)
-
-
-def _read_events(
-    database: Database, organisation_id: str, build_id: str, after: int
-) -> tuple[list[JobEventRow], bool]:
-    with database.read() as session:
-        build = repository.find_build(session, organisation_id, build_id)
-        over = is_over(build)
-        return jobs.events_after(session, build.job_id, after, limit=EVENTS_A_READ), over

@@ -1,18 +1,16 @@
 """Liveness, readiness, version."""
 
-import contextlib
 from http import HTTPStatus
+from typing import Literal
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
 
-from app.deps import DatabaseDep, StoreDep
+from app.readiness import REQUIRED
+from app.threads import ThreadedRoute
 from app.version import server_version
-from pool.errors import PoolError
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=ThreadedRoute)
 
 
 class Alive(BaseModel):
@@ -21,12 +19,21 @@ class Alive(BaseModel):
     status: str = "ok"
 
 
-class Readiness(BaseModel):
-    """Whether each dependency answers."""
+class Dependency(BaseModel):
+    """How one dependency is."""
+
+    state: Literal["ok", "away"]
+    required: bool = Field(description="Whether this API is unready without it.")
+    detail: str
+    ms: float = Field(description="How long it took to find out.")
+
+
+class ReadinessOut(BaseModel):
+    """Whether to send requests here, and how each dependency is."""
 
     ready: bool
-    database: bool
-    storage: bool
+    stopping: bool = Field(description="Whether this process was asked to stop.")
+    dependencies: dict[str, Dependency]
 
 
 class Version(BaseModel):
@@ -37,25 +44,27 @@ class Version(BaseModel):
 
 
 @router.get("/healthz/live")
-def live() -> Alive:
+async def live() -> Alive:
     """The process answers."""
     return Alive()
 
 
-@router.get("/healthz/ready", responses={503: {"model": Readiness}})
-def ready(database: DatabaseDep, store: StoreDep, response: Response) -> Readiness:
-    """Which dependency is away, if one is; 503 then."""
-    database_ok = storage_ok = False
-    with contextlib.suppress(SQLAlchemyError), database.read() as session:
-        session.execute(text("SELECT version_num FROM alembic_version"))
-        database_ok = True
-    with contextlib.suppress(PoolError):
-        store.ping()
-        storage_ok = True
-    found = Readiness(ready=database_ok and storage_ok, database=database_ok, storage=storage_ok)
-    if not found.ready:
+@router.get("/healthz/ready", responses={503: {"model": ReadinessOut}})
+async def ready(request: Request, response: Response) -> ReadinessOut:
+    """Which dependency is away, if one is; 503 if the API cannot do without it, or stops."""
+    found = await request.app.state.readiness.look()
+    stopping: bool = request.app.state.stopping
+    dependencies = {
+        name: Dependency(
+            state=each.state, required=name in REQUIRED, detail=each.detail, ms=each.ms
+        )
+        for name, each in found.items()
+    }
+    away = [each for each in dependencies.values() if each.required and each.state == "away"]
+    is_ready = not away and not stopping
+    if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    return found
+    return ReadinessOut(ready=is_ready, stopping=stopping, dependencies=dependencies)
 
 
 @router.get("/version")

@@ -9,14 +9,16 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 from pydantic.config import JsonDict
 
 from app.deps import KeyAdmin, SessionDep
-from app.errors import responses
+from app.errors import CREATES, responses
+from app.idempotency import Once, once_for
+from app.threads import ThreadedRoute
 from pool import errors
 from pool.database import repository
 from pool.database.tables import ApiKeyRow
 from pool.domain import Scope, utc_now
 from pool.usecases.keys import create_key, revoke_key
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=ThreadedRoute)
 
 EXAMPLE: JsonDict = {"name": "contributor, ward 3", "scopes": ["models:read", "models:write"]}
 
@@ -64,7 +66,10 @@ class KeyOut(BaseModel):
 class NewKeyOut(KeyOut):
     """A key's record with the key, this once."""
 
-    key: str
+    key: str | None = Field(
+        description="The secret. Null in a replay: it is shown once and not kept; revoke this key "
+        "and make another if its first answer was lost."
+    )
 
 
 class KeyList(BaseModel):
@@ -73,8 +78,13 @@ class KeyList(BaseModel):
     items: list[KeyOut]
 
 
-@router.post("", status_code=HTTPStatus.CREATED, responses=responses())
-def add_key(order: KeyIn, session: SessionDep, caller: KeyAdmin) -> NewKeyOut:
+@router.post("", status_code=HTTPStatus.CREATED, responses=responses(*CREATES))
+def add_key(
+    order: KeyIn,
+    once: Annotated[Once, once_for(Scope.KEYS_ADMIN)],
+    session: SessionDep,
+    caller: KeyAdmin,
+) -> NewKeyOut:
     """Make a key with some scopes; it is shown in this answer and never again."""
     row, key = create_key(
         session,
@@ -83,7 +93,8 @@ def add_key(order: KeyIn, session: SessionDep, caller: KeyAdmin) -> NewKeyOut:
         scopes=list(dict.fromkeys(order.scopes)),
         expires_at=order.expires_at,
     )
-    return NewKeyOut(**KeyOut.of(row).model_dump(), key=key)
+    made = NewKeyOut(**KeyOut.of(row).model_dump(), key=key)
+    return once.keep(session, made, shown_once=frozenset({"key"}))
 
 
 @router.get("", responses=responses())

@@ -9,12 +9,13 @@ from pydantic import BaseModel, Field
 from app.deps import BuildReader, SessionDep
 from app.errors import responses
 from app.paging import Cursor, Limit, decode_cursor, encode_cursor
+from app.threads import ThreadedRoute
 from pool import errors
 from pool.database import repository
 from pool.database.tables import MetaLearnerRow
 from pool.domain import MetaLearnerStatus
 
-router = APIRouter(prefix="/v1/meta-learners", tags=["meta-learners"])
+router = APIRouter(prefix="/v1/meta-learners", tags=["meta-learners"], route_class=ThreadedRoute)
 
 
 class MetaLearnerOut(BaseModel):

@@ -1,35 +1,30 @@
 """Pool models: upload, list, look at, withdraw."""
 
-import hashlib
-import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, BinaryIO, Self
+from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from sqlalchemy.orm import Session
 
-from app.deps import DatabaseDep, ModelReader, ModelWriter, SessionDep, StoreDep
-from app.errors import responses
-from app.manifest import EXAMPLE, Normalization, parse_manifest
-from app.multipart import multipart_form
+from app.checkpoint_form import MULTIPART, CheckpointForm, form_digest, read_checkpoint_form
+from app.deps import DatabaseDep, ModelReader, ModelWriter, SessionDep, SettingsDep, StoreDep
+from app.errors import CREATES, responses
+from app.idempotency import Once, once_for
+from app.manifest import Normalization
 from app.paging import Cursor, Limit, decode_cursor, encode_cursor
+from app.threads import ThreadedRoute
+from app.waiting import wait_for_model
 from pool import errors
 from pool.database import repository
 from pool.database.tables import ModelRow
-from pool.domain import Manifest, ModelStatus
-from pool.errors import InvalidInput
+from pool.domain import ModelStatus, Scope
+from pool.usecases.quotas import Quotas, check_new_model
 from pool.usecases.upload import receive_model
 from pool.usecases.withdraw import withdraw_model
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
-
-MANIFEST_BYTES = 256 * 1024
-HASH_BYTES = 1024 * 1024
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadedRoute)
 
 
 class ModelOut(BaseModel):
@@ -75,77 +70,6 @@ class ModelPage(BaseModel):
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointForm:
-    """An upload, parsed: the checkpoint's bytes are in memory or in an unnamed file."""
-
-    manifest: Manifest
-    stream: BinaryIO
-    size: int
-    sha256: str
-
-
-async def read_checkpoint_form(request: Request, _: ModelWriter) -> AsyncIterator[CheckpointForm]:
-    """Parse the upload; the caller is known before the first byte of the body is read."""
-    async with multipart_form(
-        request, max_files=2, max_fields=2, max_field_bytes=MANIFEST_BYTES, in_memory=False
-    ) as form:
-        manifest, checkpoint = form.get("manifest"), form.get("checkpoint")
-        if isinstance(manifest, UploadFile):
-            if (manifest.size or 0) > MANIFEST_BYTES:
-                raise InvalidInput("The manifest is larger than 256 KiB.", part="manifest")
-            manifest = (await manifest.read()).decode(errors="replace")
-        if manifest is None:
-            raise InvalidInput("The part `manifest` (JSON) is missing.", part="manifest")
-        if not isinstance(checkpoint, UploadFile):
-            raise InvalidInput(
-                "The part `checkpoint` (a file) is missing: curl -F checkpoint=@model.safetensors.",
-                part="checkpoint",
-            )
-        size, sha256 = await run_in_threadpool(_measure, checkpoint.file)
-        yield CheckpointForm(parse_manifest(manifest), checkpoint.file, size, sha256)
-
-
-def _measure(stream: BinaryIO) -> tuple[int, str]:
-    digest = hashlib.sha256()
-    size = 0
-    while block := stream.read(HASH_BYTES):
-        digest.update(block)
-        size += len(block)
-    stream.seek(0)
-    return size, digest.hexdigest()
-
-
-MULTIPART = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["checkpoint", "manifest"],
-                    "properties": {
-                        "checkpoint": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": ".safetensors, or a zip-format .pt/.pth state dict",
-                        },
-                        "manifest": {
-                            "type": "string",
-                            "contentMediaType": "application/json",
-                            "contentSchema": {"$ref": "#/components/schemas/ManifestIn"},
-                            "description": "JSON; see the schema ManifestIn",
-                        },
-                    },
-                },
-                "example": {"checkpoint": "(bytes)", "manifest": json.dumps(EXAMPLE)},
-                "encoding": {"manifest": {"contentType": "application/json"}},
-            }
-        },
-    }
-}
-
-
 @router.post(
     "",
     status_code=HTTPStatus.ACCEPTED,
@@ -157,18 +81,27 @@ MULTIPART = {
             errors.TooLarge,
             errors.StorageFull,
             errors.StorageUnavailable,
+            errors.QuotaExceeded,
+            *CREATES,
         ),
     },
     openapi_extra=MULTIPART,
 )
 def upload_model(
     form: Annotated[CheckpointForm, Depends(read_checkpoint_form)],
+    once: Annotated[Once, once_for(Scope.MODELS_WRITE, digest=form_digest)],
     caller: ModelWriter,
     database: DatabaseDep,
     store: StoreDep,
+    settings: SettingsDep,
     response: Response,
 ) -> ModelOut:
     """Upload a checkpoint; its inspection follows, look for `ready` or `rejected` at its record."""
+
+    def on_new(session: Session, model: ModelRow) -> None:
+        check_new_model(session, model, Quotas.of_deployment(settings))
+        once.keep(session, ModelOut.of(model, form.manifest.pool))
+
     model, is_new = receive_model(
         database,
         store,
@@ -177,10 +110,14 @@ def upload_model(
         stream=form.stream,
         size=form.size,
         sha256=form.sha256,
+        on_new=on_new,
     )
+    answer = ModelOut.of(model, form.manifest.pool)
     if not is_new:
         response.status_code = HTTPStatus.OK
-    return ModelOut.of(model, form.manifest.pool)
+        with database.write() as session:
+            once.keep(session, answer, status=HTTPStatus.OK)
+    return answer
 
 
 @router.get("", responses=responses(errors.PoolNotFound))
@@ -211,9 +148,13 @@ def list_models(
     return ModelPage(items=items, next_cursor=encode_cursor(position))
 
 
-@router.get("/{model_id}", responses=responses(errors.ModelNotFound))
+@router.get(
+    "/{model_id}",
+    responses=responses(errors.ModelNotFound, errors.TooManyFollowers),
+    dependencies=[Depends(wait_for_model)],
+)
 def get_model(model_id: str, session: SessionDep, caller: ModelReader) -> ModelOut:
-    """One model: its state and, if it was rejected, why and what to do."""
+    """One model: its state and, if it was rejected, why. `wait_s` answers when it is inspected."""
     row = repository.find_model(session, caller.organisation_id, model_id)
     return ModelOut.of(row, row.pool.name)
 

@@ -8,14 +8,16 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.deps import ModelReader, ModelWriter, SessionDep
-from app.errors import responses
+from app.errors import CREATES, responses
+from app.idempotency import Once, once_for
+from app.threads import ThreadedRoute
 from pool import errors
 from pool.database import repository
 from pool.database.tables import PoolRow
-from pool.domain import ModelStatus
+from pool.domain import ModelStatus, Scope
 from pool.usecases.pools import create_pool
 
-router = APIRouter(prefix="/v1/pools", tags=["pools"])
+router = APIRouter(prefix="/v1/pools", tags=["pools"], route_class=ThreadedRoute)
 
 
 class PoolIn(BaseModel):
@@ -63,10 +65,15 @@ def list_pools(session: SessionDep, caller: ModelReader) -> PoolList:
     )
 
 
-@router.post("", status_code=HTTPStatus.CREATED, responses=responses(errors.PoolExists))
-def add_pool(order: PoolIn, session: SessionDep, caller: ModelWriter) -> PoolOut:
+@router.post("", status_code=HTTPStatus.CREATED, responses=responses(errors.PoolExists, *CREATES))
+def add_pool(
+    order: PoolIn,
+    once: Annotated[Once, once_for(Scope.MODELS_WRITE)],
+    session: SessionDep,
+    caller: ModelWriter,
+) -> PoolOut:
     """Make an empty pool."""
     row = create_pool(
         session, caller.organisation_id, name=order.name, description=order.description
     )
-    return PoolOut.of(row, {})
+    return once.keep(session, PoolOut.of(row, {}))

@@ -15,16 +15,19 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
-from app.deps import DatabaseDep, InferenceDep, Predictor
+from app.deps import DatabaseDep, InferenceDep, Predictor, SettingsDep
 from app.errors import responses
 from app.inference import Answer
+from app.metrics import Instruments
 from app.multipart import multipart_form
+from app.threads import ThreadedRoute
 from pool import errors
 from pool.domain import MetaLearnerStatus
 from pool.errors import InvalidInput
 from pool.usecases.predict import meta_learner_for_prediction
+from pool.usecases.quotas import Quotas, count_prediction
 
-router = APIRouter(prefix="/v1/meta-learners", tags=["predictions"])
+router = APIRouter(prefix="/v1/meta-learners", tags=["predictions"], route_class=ThreadedRoute)
 
 MAX_WAYS, MAX_SHOTS, MAX_QUERIES = 50, 100, 500
 MAX_SUPPORT = MAX_WAYS * MAX_SHOTS
@@ -228,6 +231,7 @@ MULTIPART = {
         errors.MetaLearnerRetired,
         errors.TooLarge,
         errors.StorageUnavailable,
+        errors.QuotaExceeded,
     ),
     openapi_extra=MULTIPART,
 )
@@ -238,9 +242,12 @@ def predict(
     caller: Predictor,
     database: DatabaseDep,
     inference: InferenceDep,
+    settings: SettingsDep,
 ) -> PredictionsOut:
     """Adapt to labelled support images and label the queries, in one request; nothing is kept."""
     learner = meta_learner_for_prediction(database, caller.organisation_id, meta_learner_id)
+    with database.write() as session:
+        count_prediction(session, caller.organisation_id, Quotas.of_deployment(settings))
     answer = inference.predict(
         learner.object_key,
         support=form.support,
@@ -248,6 +255,8 @@ def predict(
         query=form.query,
         teachers=form.teachers,
     )
+    instruments: Instruments = request.app.state.instruments
+    instruments.adaptation_seconds.observe(answer.predict_ms / 1000)
     return PredictionsOut.of(
         answer,
         meta_learner_id=learner.id,

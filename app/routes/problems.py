@@ -6,9 +6,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.errors import STATUS, code_of, problem_content, title_of
+from app.threads import ThreadedRoute
 from pool.errors import PoolError
 
-router = APIRouter(prefix="/v1/problems", tags=["problems"])
+router = APIRouter(prefix="/v1/problems", tags=["problems"], route_class=ThreadedRoute)
 
 
 class ProblemOut(BaseModel):

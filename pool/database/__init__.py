@@ -1,1 +1,3 @@
 """The SQL truth: tables, sessions, repositories."""
+
+from pool.database import limit_tables as limit_tables  # so that the metadata holds every table

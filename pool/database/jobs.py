@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, case, false, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from pool.database.session import send_after_commit
@@ -124,8 +124,11 @@ def finish(
 ) -> None:
     """running -> one of the final states.
 
+    A job that somebody asked to stop does not succeed any more: whoever withdrew a model of a build
+    counts on it.
+
     Raises:
-        LeaseLost: another run holds the job by now; nothing was written.
+        LeaseLost: another run holds the job by now, or it was to stop; nothing was written.
     """
     values: dict[str, Any] = {
         "status": status,
@@ -138,34 +141,40 @@ def finish(
     }
     if status is JobStatus.SUCCEEDED:
         values["progress"] = 1.0
-    _fenced(session, run, values)
+    unwanted = JobRow.cancel_requested if status is JobStatus.SUCCEEDED else false()
+    _fenced(session, run, values, ~unwanted)
     _append_event(session, run.job_id, "status", {"status": status, "error": error})
 
 
 def request_cancel(session: Session, job_id: str) -> JobStatus | None:
-    """queued -> canceled at once; a running job is asked. The status now, None if it had ended."""
-    canceled = session.execute(
+    """queued -> canceled at once; a running job is asked. The status now, None if it had ended.
+
+    One statement for both: between two, a dying process could give the job back and the wish would
+    meet neither state.
+    """
+    queued = JobRow.status == JobStatus.QUEUED
+    found = session.scalar(
         update(JobRow)
-        .where(JobRow.id == job_id, JobRow.status == JobStatus.QUEUED)
-        .values(status=JobStatus.CANCELED, cancel_requested=True, finished_at=utc_now())
-        .returning(JobRow.id)
-    ).one_or_none()
-    if canceled is not None:
+        .where(JobRow.id == job_id, JobRow.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
+        .values(
+            status=case((queued, JobStatus.CANCELED), else_=JobRow.status),
+            finished_at=case((queued, utc_now()), else_=JobRow.finished_at),
+            cancel_requested=True,
+        )
+        .returning(JobRow.status)
+    )
+    if found == JobStatus.CANCELED:
         _append_event(session, job_id, "status", {"status": JobStatus.CANCELED, "error": None})
-        return JobStatus.CANCELED
-    asked = session.execute(
-        update(JobRow)
-        .where(JobRow.id == job_id, JobRow.status == JobStatus.RUNNING)
-        .values(cancel_requested=True)
-        .returning(JobRow.id)
-    ).one_or_none()
-    return None if asked is None else JobStatus.RUNNING
+    return None if found is None else JobStatus(found)
 
 
-def abandon(session: Session, job: JobRow, *, max_attempts: int, why: str) -> JobStatus | None:
+def abandon(
+    session: Session, job: JobRow, *, max_attempts: int, why: str, blameless: bool = False
+) -> JobStatus | None:
     """What becomes of a running job whose process is gone: canceled, failed or queued again.
 
-    The first new attempt starts at once, further ones wait longer and longer.
+    The first new attempt starts at once, further ones wait longer and longer. A blameless end (its
+    worker was asked to stop) does not count as an attempt.
 
     Returns:
         The new status; None when somebody else decided first.
@@ -174,7 +183,7 @@ def abandon(session: Session, job: JobRow, *, max_attempts: int, why: str) -> Jo
     values: dict[str, Any] = {"holder": None, "lease_until": None, "eta_s": None}
     if job.cancel_requested:
         values |= {"status": JobStatus.CANCELED, "finished_at": now}
-    elif job.attempt >= max_attempts:
+    elif job.attempt >= max_attempts and not blameless:
         error = f"{why} {job.attempt} times in a row; the operator's log has the cause."
         values |= {
             "status": JobStatus.FAILED,
@@ -183,15 +192,22 @@ def abandon(session: Session, job: JobRow, *, max_attempts: int, why: str) -> Jo
             "error": error,
         }
     else:
-        wait_s = BACK_OFF_S[min(job.attempt, len(BACK_OFF_S)) - 1]
+        wait_s = 0.0 if blameless else BACK_OFF_S[min(job.attempt, len(BACK_OFF_S)) - 1]
         values |= {
             "status": JobStatus.QUEUED,
+            "attempt": job.attempt - blameless,
             "not_before": now + timedelta(seconds=wait_s),
             "sent_at": None if wait_s else now,
         }
     won = session.execute(
         update(JobRow)
-        .where(JobRow.id == job.id, JobRow.status == JobStatus.RUNNING, JobRow.holder == job.holder)
+        .where(
+            JobRow.id == job.id,
+            JobRow.status == JobStatus.RUNNING,
+            JobRow.holder == job.holder,
+            JobRow.lease_until == job.lease_until,  # it may have been renewed since it was read
+            JobRow.cancel_requested == job.cancel_requested,
+        )
         .values(**values)
         .returning(JobRow.id)
     ).one_or_none()
@@ -254,13 +270,16 @@ def events_after(session: Session, job_id: str, seq: int, *, limit: int) -> list
     )
 
 
-def _fenced(session: Session, run: JobRun, values: Mapping[str, Any]) -> None:
+def _fenced(
+    session: Session, run: JobRun, values: Mapping[str, Any], *where: ColumnElement[bool]
+) -> None:
     won = session.execute(
         update(JobRow)
         .where(
             JobRow.id == run.job_id,
             JobRow.status == JobStatus.RUNNING,
             JobRow.holder == run.holder,
+            *where,
         )
         .values(**values)
         .returning(JobRow.id)

@@ -117,6 +117,7 @@ class ModelRow(Base):
         ),
         Index("ix_models_organisation_id_created_at_id", "organisation_id", "created_at", "id"),
         Index("ix_models_pool_id_status", "pool_id", "status"),
+        Index("ix_models_status_reason_code", "status", "reason_code"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -158,6 +159,7 @@ class JobRow(Base):
     __table_args__ = (
         Index("ix_jobs_status_lease_until", "status", "lease_until"),
         Index("ix_jobs_kind_status_created_at", "kind", "status", "created_at"),
+        Index("ix_jobs_finished_at", "finished_at"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -258,3 +260,17 @@ class MetaLearnerRow(Base):
 
     pool: Mapped[PoolRow] = relationship(lazy="joined", innerjoin=True)
     build: Mapped[BuildRow] = relationship()
+
+
+class HeartbeatRow(Base):
+    """The last sign of life of a worker process, or of the sweep."""
+
+    __tablename__ = "heartbeats"
+
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    queues: Mapped[list[str]]
+    device: Mapped[str | None] = mapped_column(String(200))
+    """What a worker of the queue `gpu` computes on; None until it has looked."""
+    device_ok: Mapped[bool] = mapped_column(Boolean, default=True)
+    started_at: Mapped[datetime] = mapped_column(default=utc_now)
+    seen_at: Mapped[datetime] = mapped_column(default=utc_now)

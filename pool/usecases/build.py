@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from pool.database import jobs, repository
 from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, ModelRow, PoolRow
-from pool.domain import JobKind, JobStatus, ModelStatus, Recipe, new_id
+from pool.domain import JobKind, ModelStatus, Recipe, new_id
 from pool.errors import BuildFinished, NoUsableModels
 
 MIN_MODELS = 2
@@ -114,8 +114,3 @@ def record_meta_learner(session: Session, build: BuildRow, row: MetaLearnerRow) 
     session.flush()
     build.meta_learner_id = row.id
     return row
-
-
-def is_over(build: BuildRow) -> bool:
-    """Whether the build will not change any more."""
-    return build.job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)

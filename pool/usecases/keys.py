@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from pool.database import repository
@@ -89,8 +90,11 @@ def revoke_key(session: Session, organisation_id: str, key_id: str) -> ApiKeyRow
     Raises:
         KeyNotFound: the organisation has none of this id.
     """
-    for row in repository.list_keys(session, organisation_id):
-        if row.id == key_id:
-            row.revoked_at = row.revoked_at or utc_now()
-            return row
-    raise KeyNotFound("There is no API key of this id; GET /v1/keys lists yours.")
+    own = (ApiKeyRow.organisation_id == organisation_id, ApiKeyRow.id == key_id)
+    session.execute(
+        update(ApiKeyRow).where(*own, ApiKeyRow.revoked_at.is_(None)).values(revoked_at=utc_now())
+    )
+    row = session.scalar(select(ApiKeyRow).where(*own))
+    if row is None:
+        raise KeyNotFound("There is no API key of this id; GET /v1/keys lists yours.")
+    return row

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from pool.database import jobs
@@ -10,6 +10,7 @@ from pool.database.session import Database, send_after_commit
 from pool.database.tables import JobRow, ModelRow
 from pool.domain import FINAL_JOBS, JobKind, JobStatus, utc_now
 from pool.storage.store import BUILD_STATES, QUARANTINE, ObjectStore
+from pool.usecases import idempotency, quotas
 from pool.usecases.inspect import UNDER_INSPECTION, reject_model
 
 
@@ -26,16 +27,18 @@ def sweep(session: Session, *, resend_after_s: float, max_attempts: int) -> Swep
     expired = jobs.with_expired_lease(session)
     for job in expired:
         abandon_job(session, job, max_attempts=max_attempts, why="The worker died")
-    lost = jobs.to_be_sent(session, after_s=resend_after_s)
+    waiting = jobs.to_be_sent(session, after_s=resend_after_s)
+    lost = [job for job in waiting if _mark_sent(session, job)]
     for job in lost:
-        job.sent_at = utc_now()
         send_after_commit(session, job.id, job.kind)
     return Swept(expired=len(expired), resent=len(lost))
 
 
-def abandon_job(session: Session, job: JobRow, *, max_attempts: int, why: str) -> None:
+def abandon_job(
+    session: Session, job: JobRow, *, max_attempts: int, why: str, blameless: bool = False
+) -> None:
     """Requeue a job whose process is gone, or end it and say so on what it was for."""
-    status = jobs.abandon(session, job, max_attempts=max_attempts, why=why)
+    status = jobs.abandon(session, job, max_attempts=max_attempts, why=why, blameless=blameless)
     if status is JobStatus.FAILED and job.kind == JobKind.INSPECT:
         reject_model(
             session,
@@ -44,6 +47,21 @@ def abandon_job(session: Session, job: JobRow, *, max_attempts: int, why: str) -
             reason=f"{why} while it looked at this checkpoint, {job.attempt} times in a row.",
             recipe="Upload it as .safetensors; if that fails too, tell the server's operator.",
         )
+
+
+def _mark_sent(session: Session, job: JobRow) -> bool:
+    """Note that a queued job's message leaves again; False when another sweep was faster."""
+    marked = session.scalar(
+        update(JobRow)
+        .where(
+            JobRow.id == job.id,
+            JobRow.status == JobStatus.QUEUED,
+            JobRow.sent_at.is_not_distinct_from(job.sent_at),
+        )
+        .values(sent_at=utc_now())
+        .returning(JobRow.id)
+    )
+    return marked is not None
 
 
 def sweep_leftovers(database: Database, store: ObjectStore) -> int:
@@ -61,6 +79,11 @@ def sweep_leftovers(database: Database, store: ObjectStore) -> int:
             store.delete(key)
             removed += 1
     return removed
+
+
+def sweep_limits(session: Session) -> int:
+    """Delete kept answers that expired and counts of days long past; how many there were."""
+    return idempotency.forget_expired(session) + quotas.forget_old_counts(session)
 
 
 def _inspection_is_over(session: Session, model_id: str) -> bool:

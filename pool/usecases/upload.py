@@ -1,9 +1,11 @@
 """Take a checkpoint in: bytes to quarantine, a record, an inspection job."""
 
 import contextlib
+from collections.abc import Callable
 from typing import BinaryIO
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from pool.database import jobs, repository
 from pool.database.session import Database
@@ -22,6 +24,7 @@ def receive_model(
     stream: BinaryIO,
     size: int,
     sha256: str,
+    on_new: Callable[[Session, ModelRow], None] | None = None,
 ) -> tuple[ModelRow, bool]:
     """Keep an uploaded checkpoint for inspection; the same bytes twice are one model.
 
@@ -35,6 +38,7 @@ def receive_model(
         stream: the checkpoint, from its first byte.
         size: its length in bytes.
         sha256: of the bytes received, in hexadecimal.
+        on_new: what else belongs into the transaction that keeps a new record.
 
     Returns:
         The record, and whether it is new.
@@ -57,6 +61,8 @@ def receive_model(
             session.add(model)
             session.flush()
             jobs.create(session, JobKind.INSPECT, model.id)
+            if on_new is not None:
+                on_new(session, model)
     except IntegrityError:
         # Somebody sent the same bytes between the question and the insert.
         store.delete(key)

@@ -12,6 +12,7 @@ from ml.delivered import Delivered, save_delivered
 from ml.errors import CheckpointMismatch, MlError
 from ml.state import load_state, save_state
 from ml.types import TrainingState
+from pool import logs
 from pool.database import jobs
 from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow
 from pool.domain import JobRun, JobStatus, new_id
@@ -99,7 +100,7 @@ def _saved_state(context: JobContext, build: BuildRow, workspace: Path) -> Train
     except ObjectMissing:
         return None
     except CheckpointMismatch as error:
-        log.warning("build %s: %s", build.id, error)
+        log.warning("the saved state is unusable; starting again", extra=logs.failure(error))
         return None
 
 

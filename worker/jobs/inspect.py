@@ -1,5 +1,6 @@
 """Inspect an upload: through the airlock, onto its backbone, one forward pass, keep or refuse."""
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from pool.storage.store import model_key, quarantine_key
 from pool.usecases.inspect import accept_model, begin_inspection, reject_model
 from worker.context import JobContext, TryAgain
 from worker.teachers import file_sha256, manifest_of
+
+log = logging.getLogger(__name__)
 
 NOISE_SEED = 0
 AIRLOCK_FAULT = "airlock-fault"  # the airlock itself failed: a full disk, say
@@ -101,6 +104,8 @@ def _decide(context: JobContext, run: JobRun, model: ModelRow, workspace: Path) 
                 recipe=verdict.recipe,
             )
         jobs.finish(session, run, JobStatus.SUCCEEDED)
+    code = "accepted" if isinstance(verdict, Accepted) else verdict.code
+    log.info("checkpoint examined", extra={"code": code})
     if not kept:  # withdrawn while it was being looked at
         context.store.delete(model_key(model.id))
 

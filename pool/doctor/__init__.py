@@ -1,0 +1,1 @@
+"""Check a deployment: settings, services, host, workers; say what to do about each fault."""

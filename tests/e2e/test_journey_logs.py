@@ -1,0 +1,59 @@
+"""The log lines of every process of a deployment, over a whole journey."""
+
+import json
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from deployment import Deployment
+from factories import small_checkpoint, small_manifest
+from journeys import order_build, png, send_model
+
+
+def lines_of(server: Deployment) -> list[dict[str, Any]]:
+    """Every line that honcho passed on from the server's processes, parsed; ours are all JSON."""
+    said = [line.partition(" | ")[2] for line in server.log().splitlines() if " | " in line]
+    mine = [line for line in said if line.startswith("{")]
+    assert mine
+    return [json.loads(line) for line in mine]
+
+
+def test_a_journeys_lines_join_requests_to_jobs_and_hold_nothing_that_clients_sent(
+    deploy: Callable[..., Deployment],
+) -> None:
+    planted = {name: f"planted{secrets.token_hex(8)}" for name in ("text", "file", "label", "path")}
+    server = deploy(log_format="json")
+    server.start()
+    for seed in (0, 1):
+        said = small_manifest(planted["text"], description=planted["text"])
+        answer = send_model(server, small_checkpoint(seed), said, name=f"{planted['file']}.bin")
+        assert answer.status_code == 202, answer.text
+    refused = send_model(server, b"hostile" + planted["text"].encode(), small_manifest("hostile"))
+    server.wait_for_models()
+    build = server.wait_for_build(order_build(server, algorithm="ensemble"))
+    path = f"/v1/meta-learners/{build['meta_learner_id']}/predictions?{planted['path']}"
+    parts = [("support", (planted["file"], png(shade))) for shade in (10, 240)]
+    parts += [("query", (planted["file"], png(20)))]
+    answer = server.http.post(path, files=parts, data={"labels": ["dark", planted["label"]]})
+    assert answer.status_code == 200, answer.text
+    server.http.get(f"/v1/models/{planted['path']}")
+
+    found = [name for name, mark in planted.items() if mark in server.log()]
+    assert found == []
+    assert server.key not in server.log()
+    lines = lines_of(server)
+    request_id = refused.headers["x-request-id"]
+    (sent,) = [
+        line for line in lines if line["message"] == "job sent" and line["request_id"] == request_id
+    ]
+    of_the_job = [line for line in lines if line.get("job_id") == sent["job_id"]]
+    assert {line["message"] for line in of_the_job} >= {"job begins", "checkpoint examined"}
+    assert any(line.get("subject_id") == refused.json()["id"] for line in of_the_job)
+    (answered,) = [
+        line for line in lines if line.get("request_id") == answer.headers["x-request-id"]
+    ]
+    assert (answered["route"], answered["status"]) == (
+        "/v1/meta-learners/{meta_learner_id}/predictions",
+        200,
+    )
+    assert answered["duration_ms"] > 0
