@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
+from app.description import methods_of
 from pool import errors, logs
 from pool.database.races import is_lost_race
 from pool.errors import ConcurrentChange, InvalidInput, PoolError, TryLater
@@ -197,12 +198,21 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
         code, title = code_of(errors.TooLarge), title_of(errors.TooLarge)
     else:
         code, title = status.phrase.lower().replace(" ", "-"), status.phrase
+    if status == HTTPStatus.BAD_REQUEST:  # FastAPI's, for a body that is no JSON or no multipart
+        unreadable = (
+            f"The body could not be read ({error.detail}). Send what the API page describes."
+        )
+        return refusal(request, InvalidInput(unreadable, part="body"))
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(methods_of(request.app, request.url.path)))
     return problem_response(
         request,
         status=status,
         code=code,
         title=title,
         detail=str(error.detail),
+        headers=headers,
     )
 
 

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.responses import RedirectResponse
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import errors, idempotency, limits
+from app import description, errors, idempotency, limits
 from app.buckets import open_buckets
 from app.errors import Problem
 from app.followers import Followers
@@ -54,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan,
         generate_unique_id_function=lambda route: route.name,
+        dependencies=[Depends(description.refuse_unknown_query)],
     )
     app.state.settings = settings
     celery = make_celery(settings)
@@ -87,7 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(module.router)
     app.add_api_route("/", _to_documentation, include_in_schema=False)
-    _describe(app)
+    description.install(app, Problem, ManifestIn)
     return app
 
 
@@ -115,25 +116,6 @@ def _body_limit(path: str, settings: Settings) -> int:
     if path.startswith("/v1/meta-learners/") and path.endswith("/predictions"):
         return settings.max_prediction_bytes
     return limits.JSON_BODY_BYTES
-
-
-def _describe(app: FastAPI) -> None:
-    """Put the problem document into the schema, which no route returns by its type."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, object]:
-        schema = generate()
-        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        for kind in (Problem, ManifestIn):  # named by routes, returned or taken by none
-            model = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-            for name, definition in model.pop("$defs", {}).items():
-                schemas.setdefault(name, definition)
-            schemas.setdefault(kind.__name__, model)
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def main() -> None:

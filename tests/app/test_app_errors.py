@@ -171,11 +171,13 @@ def test_the_access_log_names_routes_not_ids(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="modelpool.access"):
-        client.get("/v1/models/mdl_hunter2?cursor=hunter2")
+        client.get("/v1/models/mdl_hunter2")
+        client.get("/v1/models?cursor=hunter2")
         client.get("/hunter2/hunter2")
     lines = [each.getMessage() for each in caplog.records if each.name == "modelpool.access"]
     assert "GET /v1/models/{model_id} 404" in lines[0]
-    assert "GET unmatched 404" in lines[1]
+    assert "GET /v1/models 422" in lines[1]
+    assert "GET unmatched 404" in lines[2]
     assert not any("hunter2" in line for line in lines)
 
 

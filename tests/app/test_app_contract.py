@@ -1,0 +1,138 @@
+"""The API keeps to its own description, whatever is sent to it (schemathesis, over a socket).
+
+Bounded by EXAMPLES an operation, and always the same ones.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck
+from hypothesis import settings as trials
+from schemathesis import Case
+from schemathesis.config import SchemathesisConfig
+from sqlalchemy import select
+
+from app.main import create_app
+from pool.database import jobs
+from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, PoolRow
+from pool.domain import JobKind, JobStatus, Scope, utc_now
+from pool.settings import Settings
+from pool.setup import migrate
+from pool.storage.store import meta_learner_key
+from pool.usecases.bootstrap import bootstrap
+from pool.usecases.keys import create_key
+from tests.app.conftest import ADMIN, SIZE
+from tests.app.live import serving
+from tests.factories import model_row
+
+EXAMPLES = 25
+COMMITTED = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
+CONFIG = {
+    "seed": 0,
+    "checks": {
+        # A request of the right form may still be refused for what it says: an unknown backbone,
+        # a pool without models.
+        "positive_data_acceptance": {"enabled": False},
+    },
+}
+BOUNDED = trials(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+KEY = {"Authorization": f"Bearer {ADMIN}"}
+NO_LIMITS = {
+    "requests_per_minute": 0,
+    "predictions_per_minute": 0,
+    "anonymous_per_minute": 0,
+    "failed_keys_per_minute": 0,
+}
+
+api = schemathesis.openapi.from_dict(
+    json.loads(COMMITTED.read_text()), config=SchemathesisConfig.from_dict(CONFIG)
+)
+
+
+class Served(NamedTuple):
+    """A deployment under test."""
+
+    url: str
+    existing: dict[str, str]
+    """Ids of things that exist, by the names of path parameters."""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, meta_learner_file: Path) -> Iterator[Served]:
+    """A server without rate limits over an embedded deployment that holds one of each thing."""
+    settings = Settings(var=tmp_path_factory.mktemp("contract"), threads=1, **NO_LIMITS)
+    migrate(settings.database)
+    app = create_app(settings)
+    bootstrap(app.state.database, ADMIN)
+    existing = one_of_each(app, meta_learner_file.read_bytes())
+    with serving(app) as url:
+        yield Served(url, existing)
+
+
+def one_of_each(app: FastAPI, learner: bytes) -> dict[str, str]:
+    """Put a model, a finished build, its meta-learner and a further key in."""
+    now = utc_now()
+    with app.state.database.write() as session:
+        pool = session.scalars(select(PoolRow)).one()
+        owner = {"organisation_id": pool.organisation_id, "pool_id": pool.id}
+        model = model_row(pool)
+        build = BuildRow(id="bld_1", **owner, algorithm="free", config={}, seed=0)
+        build.meta_learner_id = "ml_1"
+        build.job = jobs.create(session, JobKind.BUILD, build.id)
+        build.job.status, build.job.finished_at = JobStatus.SUCCEEDED, now
+        build.snapshot = [BuildModelRow(position=0, model_id=model.id, canonical_sha256="0" * 64)]
+        session.add_all([model, build])
+        session.flush()
+        meta_learner = MetaLearnerRow(
+            id="ml_1",
+            **owner,
+            build_id=build.id,
+            object_key=meta_learner_key("ml_1"),
+            sha256=hashlib.sha256(learner).hexdigest(),
+            size_bytes=len(learner),
+            backbone="conv4",
+            image_size=SIZE,
+            channels=1,
+            report={"steps": 3},
+        )
+        session.add(meta_learner)
+        key, _ = create_key(session, pool.organisation_id, name="further", scopes=tuple(Scope))
+    app.state.store.put(meta_learner.object_key, io.BytesIO(learner), len(learner))
+    return {
+        "model_id": model.id,
+        "build_id": "bld_1",
+        "meta_learner_id": "ml_1",
+        "key_id": key.id,
+        "code": "model-not-found",
+    }
+
+
+def check(case: Case, url: str) -> None:
+    """Ask, and hold the answer to the description: status, headers, type and form."""
+    case.call_and_validate(base_url=url, headers=KEY, timeout=60)
+
+
+@api.parametrize()
+@BOUNDED
+def test_every_answer_is_one_that_the_description_promises(served: Served, case: Case) -> None:
+    check(case, served.url)
+
+
+@api.include(path_regex="{").parametrize()
+@BOUNDED
+def test_so_is_every_answer_about_things_that_exist(served: Served, case: Case) -> None:
+    case.path_parameters = {name: served.existing[name] for name in case.path_parameters}
+    check(case, served.url)
