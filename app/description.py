@@ -1,5 +1,6 @@
 """The API's description (OpenAPI), and what of it is held against requests."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -10,8 +11,14 @@ from starlette.routing import compile_path
 from pool.errors import InvalidInput
 
 
-def install(app: FastAPI, *kinds: type[BaseModel]) -> None:
-    """Complete the description by documents that routes name, but none takes or returns."""
+def install(app: FastAPI, *kinds: type[BaseModel], of_bodies: Mapping[str, dict[str, Any]]) -> None:
+    """Complete the description by what no route declares.
+
+    Args:
+        app: whose.
+        kinds: documents that routes name, but none takes or returns.
+        of_bodies: by status, the answers of the guards that every body passes.
+    """
     generate = app.openapi
 
     @cache
@@ -25,6 +32,10 @@ def install(app: FastAPI, *kinds: type[BaseModel]) -> None:
             schemas.setdefault(kind.__name__, model)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                if "requestBody" in operation:
+                    operation["responses"] = {**of_bodies, **operation["responses"]}
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

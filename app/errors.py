@@ -39,6 +39,7 @@ STATUS: dict[type[PoolError], HTTPStatus] = {
     errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
     errors.NotAllowed: HTTPStatus.FORBIDDEN,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.ObjectMissing: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -54,6 +55,10 @@ STATUS: dict[type[PoolError], HTTPStatus] = {
 
 CREATES = (errors.IdempotencyKeyReused, errors.RequestInFlight)
 """What every creating route may answer about its Idempotency-Key."""
+
+
+OF_THE_BODY = {STATUS[kind]: kind for kind in (errors.TooLarge, errors.TooSlow)}
+"""What any operation with a body may answer: the guards before the routes raise it."""
 
 
 class Fault(BaseModel):
@@ -99,6 +104,13 @@ def responses(*refusals: type[PoolError]) -> dict[int | str, dict[str, Any]]:
     return {
         int(status): problem_content("; ".join(dict.fromkeys(titles)))
         for status, titles in by_status.items()
+    }
+
+
+def of_bodies() -> dict[str, dict[str, Any]]:
+    """OpenAPI entries for what the guards before every route say of a body, by status."""
+    return {
+        str(int(status)): problem_content(title_of(kind)) for status, kind in OF_THE_BODY.items()
     }
 
 
@@ -194,8 +206,8 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        code, title = code_of(errors.TooLarge), title_of(errors.TooLarge)
+    if kind := OF_THE_BODY.get(status):
+        code, title = code_of(kind), title_of(kind)
     else:
         code, title = status.phrase.lower().replace(" ", "-"), status.phrase
     if status == HTTPStatus.BAD_REQUEST:  # FastAPI's, for a body that is no JSON or no multipart

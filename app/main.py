@@ -12,6 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import description, errors, idempotency, limits
 from app.buckets import open_buckets
+from app.connections import BodyPace, DeadlineProtocol
 from app.errors import Problem
 from app.followers import Followers
 from app.inference import Inference
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.buckets = open_buckets(settings.rate_limits)
     errors.install(app)
     idempotency.install(app)
+    app.add_middleware(BodyPace, silence_s=settings.body_silence_s)
     app.add_middleware(limits.BodyLimit, limit_for=lambda path: _body_limit(path, settings))
     app.add_middleware(RateLimit, buckets=app.state.buckets, settings=settings)
     app.add_middleware(limits.RequestId)
@@ -88,7 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(module.router)
     app.add_api_route("/", _to_documentation, include_in_schema=False)
-    description.install(app, Problem, ManifestIn)
+    description.install(app, Problem, ManifestIn, of_bodies=errors.of_bodies())
     return app
 
 
@@ -126,6 +128,7 @@ def main() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=DeadlineProtocol,
         access_log=False,
         proxy_headers=False,  # trusted_proxies decides, also under other servers
         log_config=None,

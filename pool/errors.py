@@ -88,6 +88,10 @@ class TooLarge(PoolError):
     """The request is larger than this server takes."""
 
 
+class TooSlow(PoolError):
+    """The body of the request came too slowly, or stopped."""
+
+
 class StorageUnavailable(PoolError):
     """The object store does not answer."""
 

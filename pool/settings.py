@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """Largest body of a one-shot checkpoint upload."""
     max_prediction_bytes: int = 256 * MIB
     """Largest body of a few-shot request; it is held in memory."""
+    body_silence_s: float = Field(default=30.0, gt=0)
+    """How long the body of a request may bring nothing; on average it must bring 1 KiB a second."""
     max_image_pixels: int = 40_000_000
     """Largest support or query image, in pixels before resizing."""
     meta_learners_in_memory: int = Field(default=8, ge=1)

@@ -26,6 +26,9 @@ from pool.storage.store import ObjectStore
 from pool.usecases.build import start_build
 from pool.usecases.upload import receive_model
 
+ADMIN = "mp_an-admins-key-of-the-tests"
+"""The bootstrap key of deployments under test."""
+
 QUICK_FREE = {
     "preset": "tiny",
     "outer_steps": 6,

@@ -78,7 +78,6 @@ class ModelPage(BaseModel):
         **responses(
             errors.PoolNotFound,
             errors.ManifestConflict,
-            errors.TooLarge,
             errors.StorageFull,
             errors.StorageUnavailable,
             errors.QuotaExceeded,

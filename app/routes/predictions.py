@@ -229,7 +229,6 @@ MULTIPART = {
     responses=responses(
         errors.MetaLearnerNotFound,
         errors.MetaLearnerRetired,
-        errors.TooLarge,
         errors.StorageUnavailable,
         errors.QuotaExceeded,
     ),

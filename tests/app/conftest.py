@@ -29,9 +29,8 @@ from pool.setup import migrate
 from pool.storage.store import meta_learner_key
 from pool.usecases.bootstrap import bootstrap
 from pool.usecases.keys import create_key
-from tests.factories import model_row
+from tests.factories import ADMIN, model_row
 
-ADMIN = "mp_an-admins-key-of-the-tests"
 SIZE = 16
 
 

@@ -15,6 +15,7 @@ import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck
 from hypothesis import settings as trials
+from live import serving
 from schemathesis import Case
 from schemathesis.config import SchemathesisConfig
 from sqlalchemy import select
@@ -28,11 +29,9 @@ from pool.setup import migrate
 from pool.storage.store import meta_learner_key
 from pool.usecases.bootstrap import bootstrap
 from pool.usecases.keys import create_key
-from tests.app.conftest import ADMIN, SIZE
-from tests.app.live import serving
-from tests.factories import model_row
+from tests.factories import ADMIN, model_row
 
-EXAMPLES = 25
+EXAMPLES = 15
 COMMITTED = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 CONFIG = {
     "seed": 0,
@@ -104,7 +103,7 @@ def one_of_each(app: FastAPI, learner: bytes) -> dict[str, str]:
             sha256=hashlib.sha256(learner).hexdigest(),
             size_bytes=len(learner),
             backbone="conv4",
-            image_size=SIZE,
+            image_size=16,
             channels=1,
             report={"steps": 3},
         )

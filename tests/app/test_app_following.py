@@ -20,10 +20,10 @@ from pool.database.session import Database
 from pool.database.tables import BuildRow, JobEventRow, ModelRow
 from pool.domain import JobKind, JobRun, JobStatus, ModelStatus
 from pool.usecases.inspect import accept_model
+from tests.factories import ADMIN
 
 AddBuild = Callable[..., BuildRow]
 Told = list[tuple[int, str, dict[str, Any]]]
-ADMIN = "mp_an-admins-key-of-the-tests"
 
 
 @pytest.fixture

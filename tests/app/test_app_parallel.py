@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from parallel import at_once, served
+from live import serving
+from parallel import at_once
 from sqlalchemy import func, select
 
 from app.main import create_app
@@ -22,9 +23,8 @@ from pool.settings import Settings
 from pool.setup import migrate
 from pool.usecases import quotas
 from pool.usecases.bootstrap import bootstrap
-from tests.factories import model_row, postgres_database
+from tests.factories import ADMIN, model_row, postgres_database
 
-ADMIN = "mp_an-admins-key-of-the-tests"
 QUOTA = {"quota_models": 3, "quota_bytes": 10**9, "quota_builds": 4, "quota_predictions": 5}
 
 
@@ -92,7 +92,7 @@ def serve(url: str, settings: Settings) -> Iterator[Callable[..., Server]]:
 
         def start(**changed: Any) -> Server:
             app = create_app(settings.model_copy(update={"database_url": url, **changed}))
-            server = Server(stack.enter_context(served(app)), app.state.database)
+            server = Server(stack.enter_context(serving(app)), app.state.database)
             stack.enter_context(server.http)
             return server
 

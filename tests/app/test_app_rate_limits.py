@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
-from parallel import served
+from live import serving
 from redis import Redis
 from redis.exceptions import RedisError
 from starlette.testclient import TestClient
@@ -19,9 +19,9 @@ from app.buckets import PERIOD_S, Draw, LocalBuckets, RedisBuckets
 from app.main import create_app
 from pool.settings import Settings
 from pool.usecases.bootstrap import bootstrap
+from tests.factories import ADMIN
 
 REDIS = "redis://127.0.0.1:6379/0"
-ADMIN = "mp_an-admins-key-of-the-tests"
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_a_real_server_counts_in_redis_by_key(settings: Settings, redis_url: str
     changed = {"rate_limit_url": redis_url, "requests_per_minute": 3}
     app = create_app(settings.model_copy(update=changed))
     bootstrap(app.state.database, key)
-    with served(app) as url, httpx.Client(base_url=url) as client:
+    with serving(app) as url, httpx.Client(base_url=url) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         answers = [client.get("/v1/pools").status_code for _ in range(5)]
     assert answers == [200, 200, 200, 429, 429]

@@ -20,9 +20,9 @@ from pool.database import jobs
 from pool.database.session import Database
 from pool.database.tables import BuildRow, MetaLearnerRow
 from pool.settings import Settings
+from tests.factories import ADMIN
 
 ROOT = Path(__file__).resolve().parents[2]
-ADMIN = "mp_an-admins-key-of-the-tests"
 PATIENCE_S = 120
 
 
