@@ -60,6 +60,8 @@ class Scope(StrEnum):
     BUILDS_WRITE = "builds:write"
     PREDICT = "predict"
     KEYS_ADMIN = "keys:admin"
+    POOLS_ADMIN = "pools:admin"
+    AUDIT_READ = "audit:read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

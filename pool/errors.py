@@ -28,12 +28,36 @@ class PoolNotFound(PoolError):
     """No such pool."""
 
 
+class OrganisationNotFound(PoolError):
+    """No such organisation."""
+
+
+class MemberNotFound(PoolError):
+    """The organisation is no member of the pool."""
+
+
 class KeyNotFound(PoolError):
     """No such API key."""
 
 
 class PoolExists(PoolError):
     """A pool of this name exists."""
+
+
+class PoolNameAmbiguous(PoolError):
+    """Several pools have this name."""
+
+
+class OrganisationExists(PoolError):
+    """An organisation of this name exists."""
+
+
+class LastOwner(PoolError):
+    """A pool keeps at least one owner."""
+
+
+class ContributedAlready(PoolError):
+    """Another member has contributed the same checkpoint."""
 
 
 class ChecksumMismatch(PoolError):
@@ -74,6 +98,10 @@ class NotAuthenticated(PoolError):
 
 class NotAllowed(PoolError):
     """The API key does not have the scope this needs."""
+
+
+class RoleRequired(PoolError):
+    """The organisation does not have the role this needs in the pool."""
 
 
 class InvalidInput(PoolError):

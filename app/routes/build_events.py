@@ -47,7 +47,7 @@ class EventPage(BaseModel):
 @router.get(
     "/{build_id}/events",
     response_class=EventSourceResponse,
-    responses=responses(errors.BuildNotFound, errors.TooManyFollowers),
+    responses=responses(errors.BuildNotFound, errors.RoleRequired, errors.TooManyFollowers),
 )
 async def follow_build(
     build_id: str,
@@ -79,7 +79,7 @@ async def follow_build(
 
 @router.get(
     "/{build_id}/events/poll",
-    responses=responses(errors.BuildNotFound, errors.TooManyFollowers),
+    responses=responses(errors.BuildNotFound, errors.RoleRequired, errors.TooManyFollowers),
 )
 async def poll_build(
     follower: FollowerDep,

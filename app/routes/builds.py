@@ -108,6 +108,8 @@ class BuildPage(BaseModel):
     status_code=HTTPStatus.ACCEPTED,
     responses=responses(
         errors.PoolNotFound,
+        errors.PoolNameAmbiguous,
+        errors.RoleRequired,
         errors.ModelNotFound,
         errors.NoUsableModels,
         errors.InvalidRecipe,
@@ -139,7 +141,7 @@ def create_build(
 def list_builds(
     session: SessionDep, caller: BuildReader, limit: Limit = 50, cursor: Cursor = None
 ) -> BuildPage:
-    """Your builds, newest first."""
+    """The builds that your roles show, newest first."""
     rows, position = repository.page(
         session, BuildRow, caller.organisation_id, after=decode_cursor(cursor), limit=limit
     )
@@ -148,7 +150,7 @@ def list_builds(
 
 @router.get(
     "/{build_id}",
-    responses=responses(errors.BuildNotFound, errors.TooManyFollowers),
+    responses=responses(errors.BuildNotFound, errors.RoleRequired, errors.TooManyFollowers),
     dependencies=[Depends(wait_for_build)],
 )
 def get_build(build_id: str, session: SessionDep, caller: BuildReader) -> BuildOut:
@@ -159,8 +161,11 @@ def get_build(build_id: str, session: SessionDep, caller: BuildReader) -> BuildO
 @router.post(
     "/{build_id}/cancel",
     status_code=HTTPStatus.ACCEPTED,
-    responses=responses(errors.BuildNotFound, errors.BuildFinished),
+    responses=responses(errors.BuildNotFound, errors.RoleRequired, errors.BuildFinished),
 )
 def cancel(build_id: str, session: SessionDep, caller: BuildWriter) -> BuildOut:
-    """Cancel a queued build at once; ask a running one to stop, which takes seconds."""
+    """Cancel a queued build at once; ask a running one to stop, which takes seconds.
+
+    Builders cancel their own organisation's builds, curators and owners any of the pool.
+    """
     return BuildOut.of(cancel_build(session, caller.organisation_id, build_id))

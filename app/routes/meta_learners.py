@@ -45,7 +45,9 @@ class MetaLearnerOut(BaseModel):
 class MetaLearnerDetail(MetaLearnerOut):
     """A meta-learner with its lineage."""
 
-    model_ids: list[str] = Field(description="The pool models it learnt from.")
+    model_ids: list[str] = Field(
+        description="The pool models it learnt from, as far as your roles show them."
+    )
 
 
 class MetaLearnerPage(BaseModel):
@@ -59,7 +61,7 @@ class MetaLearnerPage(BaseModel):
 def list_meta_learners(
     session: SessionDep, caller: BuildReader, limit: Limit = 50, cursor: Cursor = None
 ) -> MetaLearnerPage:
-    """Your meta-learners, newest first."""
+    """The meta-learners that your roles show, newest first."""
     rows, position = repository.page(
         session, MetaLearnerRow, caller.organisation_id, after=decode_cursor(cursor), limit=limit
     )
@@ -68,7 +70,10 @@ def list_meta_learners(
     )
 
 
-@router.get("/{meta_learner_id}", responses=responses(errors.MetaLearnerNotFound))
+@router.get(
+    "/{meta_learner_id}",
+    responses=responses(errors.MetaLearnerNotFound, errors.RoleRequired),
+)
 def get_meta_learner(
     meta_learner_id: str, session: SessionDep, caller: BuildReader
 ) -> MetaLearnerDetail:
@@ -76,5 +81,6 @@ def get_meta_learner(
     row = repository.find_meta_learner(session, caller.organisation_id, meta_learner_id)
     record = MetaLearnerOut.of(row)
     return MetaLearnerDetail(
-        **record.model_dump(), model_ids=[each.model_id for each in row.build.snapshot]
+        **record.model_dump(),
+        model_ids=repository.snapshot_shown_to(session, caller.organisation_id, row.build_id),
     )

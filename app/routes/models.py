@@ -19,7 +19,9 @@ from app.waiting import wait_for_model
 from pool import errors
 from pool.database import repository
 from pool.database.tables import ModelRow
+from pool.database.visible import RolesByPool, roles_by_pool
 from pool.domain import ModelStatus, Scope
+from pool.roles import Action, may
 from pool.usecases.quotas import Quotas, check_new_model
 from pool.usecases.upload import receive_model
 from pool.usecases.withdraw import withdraw_model
@@ -27,10 +29,19 @@ from pool.usecases.withdraw import withdraw_model
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadedRoute)
 
 
+CARD = ("id", "name", "pool", "backbone", "status", "image_size", "channels", "domain")
+"""What members see of other members' models; curators and owners see the whole record."""
+
+
 class ModelOut(BaseModel):
-    """A pool model as a record."""
+    """A pool model as a record; of other members' models only a card, whose other fields are null.
+
+    docs/ACCESS.md says who sees what. The checkpoint itself is shown to nobody.
+    """
 
     id: str
+    mine: bool = Field(description="Whether your organisation contributed it.")
+    organisation_id: str | None = Field(description="Who contributed it.")
     name: str
     pool: str
     backbone: str
@@ -38,29 +49,45 @@ class ModelOut(BaseModel):
     reason: str | None = Field(description="Why it was rejected.")
     reason_code: str | None = Field(description="The same, for programs.")
     recipe: str | None = Field(description="What the uploader can do about it.")
-    class_names: list[str]
+    class_names: list[str] | None
     image_size: int
     channels: int
-    normalization: Normalization
+    normalization: Normalization | None
     domain: str | None
     description: str | None
     training_data_note: str | None
     dp_epsilon: float | None
-    sha256: str = Field(description="Of the bytes as uploaded.")
-    size_bytes: int
+    sha256: str | None = Field(description="Of the bytes as uploaded.")
+    size_bytes: int | None
     source_format: str | None
     n_parameters: int | None
     created_at: datetime
 
     @classmethod
-    def of(cls, row: ModelRow, pool: str) -> Self:
-        """The record's public side."""
+    def of(cls, row: ModelRow, *, mine: bool = True) -> Self:
+        """The whole record, for its contributor and for curators."""
         fields: dict[str, Any] = {
             name: getattr(row, name)
             for name in cls.model_fields
-            if name not in ("pool", "normalization")
+            if name not in ("mine", "pool", "normalization")
         }
-        return cls(**fields, pool=pool, normalization=Normalization(mean=row.mean, std=row.std))
+        return cls(
+            **fields,
+            mine=mine,
+            pool=row.pool.name,
+            normalization=Normalization(mean=row.mean, std=row.std),
+        )
+
+    @classmethod
+    def shown_to(cls, row: ModelRow, organisation_id: str, roles: RolesByPool) -> Self:
+        """As much of the record as the organisation may see."""
+        if row.organisation_id == organisation_id:
+            return cls.of(row)
+        whole = cls.of(row, mine=False)
+        if may(roles.get(row.pool_id, ()), Action.SEE_MODEL_RECORDS):
+            return whole
+        shown = {name: getattr(whole, name) for name in (*CARD, "mine", "created_at")}
+        return cls(**dict.fromkeys(cls.model_fields) | shown)
 
 
 class ModelPage(BaseModel):
@@ -77,7 +104,10 @@ class ModelPage(BaseModel):
         200: {"description": "These bytes are in the pool already", "model": ModelOut},
         **responses(
             errors.PoolNotFound,
+            errors.PoolNameAmbiguous,
+            errors.RoleRequired,
             errors.ManifestConflict,
+            errors.ContributedAlready,
             errors.StorageFull,
             errors.StorageUnavailable,
             errors.QuotaExceeded,
@@ -99,7 +129,7 @@ def upload_model(
 
     def on_new(session: Session, model: ModelRow) -> None:
         check_new_model(session, model, Quotas.of_deployment(settings))
-        once.keep(session, ModelOut.of(model, form.manifest.pool))
+        once.keep(session, ModelOut.of(model))
 
     model, is_new = receive_model(
         database,
@@ -111,7 +141,7 @@ def upload_model(
         sha256=form.sha256,
         on_new=on_new,
     )
-    answer = ModelOut.of(model, form.manifest.pool)
+    answer = ModelOut.of(model)
     if not is_new:
         response.status_code = HTTPStatus.OK
         with database.write() as session:
@@ -119,7 +149,7 @@ def upload_model(
     return answer
 
 
-@router.get("", responses=responses(errors.PoolNotFound))
+@router.get("", responses=responses(errors.PoolNotFound, errors.PoolNameAmbiguous))
 def list_models(
     session: SessionDep,
     caller: ModelReader,
@@ -128,7 +158,7 @@ def list_models(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> ModelPage:
-    """Your models, newest first."""
+    """Your models and, as far as your roles show them, those of your pools; newest first."""
     where = []
     if pool is not None:
         found = repository.find_pool(session, caller.organisation_id, pool)
@@ -143,25 +173,34 @@ def list_models(
         limit=limit,
         where=where,
     )
-    items = [ModelOut.of(row, row.pool.name) for row in rows]
+    roles = roles_by_pool(session, caller.organisation_id)
+    items = [ModelOut.shown_to(row, caller.organisation_id, roles) for row in rows]
     return ModelPage(items=items, next_cursor=encode_cursor(position))
 
 
 @router.get(
     "/{model_id}",
-    responses=responses(errors.ModelNotFound, errors.TooManyFollowers),
+    responses=responses(errors.ModelNotFound, errors.RoleRequired, errors.TooManyFollowers),
     dependencies=[Depends(wait_for_model)],
 )
 def get_model(model_id: str, session: SessionDep, caller: ModelReader) -> ModelOut:
     """One model: its state and, if it was rejected, why. `wait_s` answers when it is inspected."""
     row = repository.find_model(session, caller.organisation_id, model_id)
-    return ModelOut.of(row, row.pool.name)
+    roles = roles_by_pool(session, caller.organisation_id)
+    return ModelOut.shown_to(row, caller.organisation_id, roles)
 
 
-@router.delete("/{model_id}", responses=responses(errors.ModelNotFound, errors.ModelInUse))
+@router.delete(
+    "/{model_id}",
+    responses=responses(errors.ModelNotFound, errors.RoleRequired, errors.ModelInUse),
+)
 def delete_model(
     model_id: str, session: SessionDep, store: StoreDep, caller: ModelWriter
 ) -> ModelOut:
-    """Withdraw a model: delete its bytes and ensembles, cancel its builds, mark what learnt."""
+    """Withdraw a model: delete its bytes and ensembles, cancel its builds, mark what learnt.
+
+    Whoever contributed it always can; of other members' models the pool's curators and owners can.
+    """
     row = withdraw_model(session, store, caller.organisation_id, model_id)
-    return ModelOut.of(row, row.pool.name)
+    roles = roles_by_pool(session, caller.organisation_id)
+    return ModelOut.shown_to(row, caller.organisation_id, roles)

@@ -1,5 +1,6 @@
 """Pools: named sets of models to build over."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Self
@@ -14,7 +15,9 @@ from app.threads import ThreadedRoute
 from pool import errors
 from pool.database import repository
 from pool.database.tables import PoolRow
+from pool.database.visible import roles_by_pool
 from pool.domain import ModelStatus, Scope
+from pool.roles import Action, Role, in_order, may
 from pool.usecases.pools import create_pool
 
 router = APIRouter(prefix="/v1/pools", tags=["pools"], route_class=ThreadedRoute)
@@ -30,38 +33,43 @@ class PoolIn(BaseModel):
 
 
 class PoolOut(BaseModel):
-    """A pool and how many models it has in each state."""
+    """A pool, what your organisation is in it, and how many models it has in each state."""
 
     id: str
     name: str
     description: str | None
-    models: dict[ModelStatus, int]
+    roles: list[Role]
+    models: dict[ModelStatus, int] = Field(description="Empty where your roles show no models.")
     created_at: datetime
 
     @classmethod
-    def of(cls, row: PoolRow, models: dict[ModelStatus, int]) -> Self:
+    def of(cls, row: PoolRow, roles: Iterable[Role], models: dict[ModelStatus, int]) -> Self:
         """The record's public side."""
         return cls(
             id=row.id,
             name=row.name,
             description=row.description,
-            models=models,
+            roles=in_order(roles),
+            models=models if may(roles, Action.SEE_MODELS) else {},
             created_at=row.created_at,
         )
 
 
 class PoolList(BaseModel):
-    """All pools of the organisation."""
+    """All pools that the organisation belongs to."""
 
     items: list[PoolOut]
 
 
 @router.get("", responses=responses())
 def list_pools(session: SessionDep, caller: ModelReader) -> PoolList:
-    """Your pools, oldest first."""
+    """The pools that your organisation belongs to, oldest first."""
     rows = repository.list_pools(session, caller.organisation_id)
+    roles = roles_by_pool(session, caller.organisation_id)
     return PoolList(
-        items=[PoolOut.of(row, repository.count_models(session, row.id)) for row in rows]
+        items=[
+            PoolOut.of(row, roles[row.id], repository.count_models(session, row.id)) for row in rows
+        ]
     )
 
 
@@ -72,8 +80,8 @@ def add_pool(
     session: SessionDep,
     caller: ModelWriter,
 ) -> PoolOut:
-    """Make an empty pool."""
+    """Make an empty pool, which your organisation owns."""
     row = create_pool(
         session, caller.organisation_id, name=order.name, description=order.description
     )
-    return once.keep(session, PoolOut.of(row, {}))
+    return once.keep(session, PoolOut.of(row, {Role.OWNER}, {}))

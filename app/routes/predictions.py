@@ -228,6 +228,7 @@ MULTIPART = {
     "/{meta_learner_id}/predictions",
     responses=responses(
         errors.MetaLearnerNotFound,
+        errors.RoleRequired,
         errors.MetaLearnerRetired,
         errors.StorageUnavailable,
         errors.QuotaExceeded,

@@ -32,6 +32,7 @@ class RatesOut(BaseModel):
 class UsageOut(BaseModel):
     """The organisation's quotas and the API key's rates."""
 
+    organisation_id: str = Field(description="Yours; owners of pools need it to take you in.")
     stored_bytes: QuotaOut = Field(description="Of live models and of meta-learners.")
     live_models: QuotaOut
     concurrent_builds: QuotaOut = Field(description="Queued or running.")
@@ -39,9 +40,10 @@ class UsageOut(BaseModel):
     rates: RatesOut
 
     @classmethod
-    def of(cls, found: Usage, settings: Settings) -> Self:
+    def of(cls, organisation_id: str, found: Usage, settings: Settings) -> Self:
         """Limit and use side by side."""
         return cls(
+            organisation_id=organisation_id,
             **{
                 name: QuotaOut(limit=getattr(found.limits, name), used=getattr(found.used, name))
                 for name in Quotas.__dataclass_fields__
@@ -59,4 +61,4 @@ def get_usage(
 ) -> UsageOut:
     """Your organisation's quotas and what it uses of them; any key may ask."""
     found = usage(session, caller.organisation_id, Quotas.of_deployment(settings))
-    return UsageOut.of(found, settings)
+    return UsageOut.of(caller.organisation_id, found, settings)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from pool.database.tables import (
@@ -16,31 +16,57 @@ from pool.database.tables import (
     ModelRow,
     PoolRow,
 )
+from pool.database.visible import may_know, may_see, pools_of, require_role
 from pool.domain import LIVE_MODELS, JobStatus, ModelStatus
-from pool.errors import BuildNotFound, MetaLearnerNotFound, ModelNotFound, PoolNotFound
+from pool.errors import (
+    BuildNotFound,
+    MetaLearnerNotFound,
+    ModelNotFound,
+    PoolNameAmbiguous,
+    PoolNotFound,
+)
+from pool.roles import Action
 
 Record = TypeVar("Record", ModelRow, BuildRow, MetaLearnerRow)
 
 
-def find_pool(session: Session, organisation_id: str, name: str) -> PoolRow:
-    """The pool of this name.
+def find_pool(
+    session: Session, organisation_id: str, name_or_id: str, action: Action | None = None
+) -> PoolRow:
+    """The pool of this id, else of this name among those the organisation belongs to.
+
+    A name that the organisation gave itself is its own pool's, whatever others call theirs.
 
     Raises:
-        PoolNotFound: the organisation has none.
+        PoolNotFound: it belongs to none.
+        PoolNameAmbiguous: several other organisations' pools have the name.
+        RoleRequired: none of its roles there permits the action.
     """
-    row = session.scalar(
-        select(PoolRow).where(PoolRow.organisation_id == organisation_id, PoolRow.name == name)
-    )
-    if row is None:
-        raise PoolNotFound(f"There is no pool named {name!r}; GET /v1/pools lists yours.")
-    return row
+    rows = session.scalars(
+        select(PoolRow)
+        .where(or_(PoolRow.id == name_or_id, PoolRow.name == name_or_id))
+        .where(PoolRow.id.in_(pools_of(organisation_id)))
+    ).all()
+    by_id = [row for row in rows if row.id == name_or_id]
+    own = [row for row in rows if row.organisation_id == organisation_id]
+    found = by_id or own or rows
+    if not found:
+        raise PoolNotFound(f"There is no pool {name_or_id!r}; GET /v1/pools lists yours.")
+    if len(found) > 1:
+        raise PoolNameAmbiguous(
+            f"{len(found)} pools of other organisations are named {name_or_id!r}; say which by its "
+            "id, which GET /v1/pools shows."
+        )
+    if action is not None:
+        require_role(session, organisation_id, found[0], action)
+    return found[0]
 
 
 def list_pools(session: Session, organisation_id: str) -> Sequence[PoolRow]:
-    """All pools of the organisation, oldest first."""
+    """All pools that the organisation belongs to, oldest first."""
     return session.scalars(
         select(PoolRow)
-        .where(PoolRow.organisation_id == organisation_id)
+        .where(PoolRow.id.in_(pools_of(organisation_id)))
         .order_by(PoolRow.created_at, PoolRow.id)
     ).all()
 
@@ -51,14 +77,15 @@ def find_model(
     """One pool model; locked, nobody else changes it before this transaction ends.
 
     Raises:
-        ModelNotFound: the organisation has none of this id.
+        ModelNotFound: the organisation may know of none of this id.
+        RoleRequired: it is another member's, and no role of the organisation's shows it.
     """
-    query = select(ModelRow).where(
-        ModelRow.organisation_id == organisation_id, ModelRow.id == model_id
-    )
+    query = select(ModelRow).where(ModelRow.id == model_id, may_know(ModelRow, organisation_id))
     row = session.scalar(query.with_for_update(of=ModelRow) if lock else query)
     if row is None:
         raise ModelNotFound("There is no model of this id; GET /v1/models lists yours.")
+    if row.organisation_id != organisation_id:
+        require_role(session, organisation_id, row.pool, Action.SEE_MODELS)
     return row
 
 
@@ -100,33 +127,40 @@ def find_build(session: Session, organisation_id: str, build_id: str) -> BuildRo
     """One build with its job.
 
     Raises:
-        BuildNotFound: the organisation has none of this id.
+        BuildNotFound: the organisation belongs to no pool with one of this id.
+        RoleRequired: no role of the organisation's shows it.
     """
     row = session.scalar(
-        select(BuildRow).where(BuildRow.organisation_id == organisation_id, BuildRow.id == build_id)
+        select(BuildRow).where(BuildRow.id == build_id, may_know(BuildRow, organisation_id))
     )
     if row is None:
         raise BuildNotFound("There is no build of this id; GET /v1/builds lists yours.")
+    require_role(session, organisation_id, row.pool, Action.SEE_BUILDS)
     return row
 
 
 def find_meta_learner(
-    session: Session, organisation_id: str, meta_learner_id: str
+    session: Session,
+    organisation_id: str,
+    meta_learner_id: str,
+    action: Action = Action.SEE_META_LEARNERS,
 ) -> MetaLearnerRow:
     """One meta-learner.
 
     Raises:
-        MetaLearnerNotFound: the organisation has none of this id.
+        MetaLearnerNotFound: the organisation belongs to no pool with one of this id.
+        RoleRequired: none of its roles there permits the action.
     """
     row = session.scalar(
         select(MetaLearnerRow).where(
-            MetaLearnerRow.organisation_id == organisation_id, MetaLearnerRow.id == meta_learner_id
+            MetaLearnerRow.id == meta_learner_id, may_know(MetaLearnerRow, organisation_id)
         )
     )
     if row is None:
         raise MetaLearnerNotFound(
             "There is no meta-learner of this id; GET /v1/meta-learners lists yours."
         )
+    require_role(session, organisation_id, row.pool, action)
     return row
 
 
@@ -137,6 +171,18 @@ def meta_learners_learnt_from(session: Session, model_id: str) -> Sequence[MetaL
         .join(BuildModelRow, BuildModelRow.build_id == MetaLearnerRow.build_id)
         .where(BuildModelRow.model_id == model_id)
     ).all()
+
+
+def snapshot_shown_to(session: Session, organisation_id: str, build_id: str) -> list[str]:
+    """Of the models in a build's snapshot those that the organisation may see, in order."""
+    return list(
+        session.scalars(
+            select(ModelRow.id)
+            .join(BuildModelRow, BuildModelRow.model_id == ModelRow.id)
+            .where(BuildModelRow.build_id == build_id, may_see(ModelRow, organisation_id))
+            .order_by(BuildModelRow.position)
+        )
+    )
 
 
 def unfinished_builds_over(session: Session, model_id: str) -> Sequence[BuildRow]:
@@ -179,8 +225,8 @@ def page(
     limit: int,
     where: Sequence[ColumnElement[bool]] = (),
 ) -> tuple[list[Record], Position | None]:
-    """The newest records first, those behind `after`; and where the next page starts, if any."""
-    conditions = [table.organisation_id == organisation_id, *where]
+    """What the organisation may see, newest first, behind `after`; where the next page starts."""
+    conditions = [may_see(table, organisation_id), *where]
     if after is not None:
         conditions.append(tuple_(table.created_at, table.id) < after)
     query = (

@@ -117,6 +117,7 @@ class ModelRow(Base):
         ),
         Index("ix_models_organisation_id_created_at_id", "organisation_id", "created_at", "id"),
         Index("ix_models_pool_id_status", "pool_id", "status"),
+        Index("ix_models_pool_id_created_at_id", "pool_id", "created_at", "id"),
         Index("ix_models_status_reason_code", "status", "reason_code"),
     )
 
@@ -204,6 +205,7 @@ class BuildRow(Base):
     __tablename__ = "builds"
     __table_args__ = (
         Index("ix_builds_organisation_id_created_at_id", "organisation_id", "created_at", "id"),
+        Index("ix_builds_pool_id_created_at_id", "pool_id", "created_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -242,6 +244,7 @@ class MetaLearnerRow(Base):
         Index(
             "ix_meta_learners_organisation_id_created_at_id", "organisation_id", "created_at", "id"
         ),
+        Index("ix_meta_learners_pool_id_created_at_id", "pool_id", "created_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

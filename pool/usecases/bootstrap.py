@@ -6,12 +6,12 @@ from sqlalchemy.orm import Session
 
 from pool.database import repository
 from pool.database.session import Database
-from pool.database.tables import ApiKeyRow, OrganisationRow, PoolRow
-from pool.domain import Scope, new_id
-from pool.usecases.keys import create_key, hash_key
+from pool.database.tables import ApiKeyRow, OrganisationRow
+from pool.errors import OrganisationExists
+from pool.usecases.keys import hash_key
+from pool.usecases.organisations import add_organisation, create_admin_key
 
 DEFAULT_ORGANISATION = "default"
-DEFAULT_POOL = "default"
 
 
 def bootstrap(database: Database, key: str | None) -> str | None:
@@ -22,7 +22,7 @@ def bootstrap(database: Database, key: str | None) -> str | None:
     try:
         with database.write() as session:
             return _bootstrap(session, key)
-    except IntegrityError:
+    except (IntegrityError, OrganisationExists):
         with database.write() as session:
             return _bootstrap(session, key)
 
@@ -32,22 +32,11 @@ def _bootstrap(session: Session, key: str | None) -> str | None:
         select(OrganisationRow).where(OrganisationRow.name == DEFAULT_ORGANISATION)
     )
     if organisation is None:
-        organisation = OrganisationRow(id=new_id("org"), name=DEFAULT_ORGANISATION)
-        session.add(organisation)
-        session.flush()
-        session.add(PoolRow(id=new_id("pool"), organisation_id=organisation.id, name=DEFAULT_POOL))
-        session.flush()
+        organisation = add_organisation(session, DEFAULT_ORGANISATION)
     if key is not None:
         if repository.find_key(session, hash_key(key)) is None:
-            _create_admin_key(session, organisation.id, key)
+            create_admin_key(session, organisation.id, key)
         return None
     if session.scalar(select(func.count()).select_from(ApiKeyRow)):
         return None
-    return _create_admin_key(session, organisation.id, None)
-
-
-def _create_admin_key(session: Session, organisation_id: str, key: str | None) -> str:
-    _, secret = create_key(
-        session, organisation_id, name="first admin key", scopes=list(Scope), key=key
-    )
-    return secret
+    return create_admin_key(session, organisation.id)

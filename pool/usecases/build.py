@@ -7,8 +7,10 @@ from sqlalchemy.orm import Session
 
 from pool.database import jobs, repository
 from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, ModelRow, PoolRow
+from pool.database.visible import require_role
 from pool.domain import JobKind, ModelStatus, Recipe, new_id
 from pool.errors import BuildFinished, NoUsableModels
+from pool.roles import Action
 
 MIN_MODELS = 2
 """Meta-learning needs more than one task; FREE aligns gradients between teachers."""
@@ -28,10 +30,11 @@ def start_build(
     The recipe has been checked by then.
 
     Raises:
-        PoolNotFound, ModelNotFound: an id or a name is not the organisation's.
+        PoolNotFound, PoolNameAmbiguous, ModelNotFound: the organisation cannot mean it.
+        RoleRequired: it is no builder of the pool.
         NoUsableModels: fewer than two models are ready; the message counts the others.
     """
-    pool = repository.find_pool(session, organisation_id, pool_name)
+    pool = repository.find_pool(session, organisation_id, pool_name, Action.BUILD)
     models = _choose_models(session, organisation_id, pool, model_ids)
     build = BuildRow(
         id=new_id("bld"),
@@ -98,9 +101,12 @@ def cancel_build(session: Session, organisation_id: str, build_id: str) -> Build
 
     Raises:
         BuildNotFound: no such build.
+        RoleRequired: the organisation is no builder, or the build is another member's.
         BuildFinished: it has already ended.
     """
     build = repository.find_build(session, organisation_id, build_id)
+    own = build.organisation_id == organisation_id
+    require_role(session, organisation_id, build.pool, Action.BUILD if own else Action.CURATE)
     if jobs.request_cancel(session, build.job_id) is None:
         session.refresh(build.job)
         raise BuildFinished(f"The build has already {build.job.status}; nothing was changed.")

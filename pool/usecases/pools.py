@@ -6,12 +6,13 @@ from sqlalchemy.orm import Session
 from pool.database.tables import PoolRow
 from pool.domain import new_id
 from pool.errors import PoolExists
+from pool.usecases.members import found_pool
 
 
 def create_pool(
     session: Session, organisation_id: str, *, name: str, description: str | None
 ) -> PoolRow:
-    """An empty pool.
+    """An empty pool, which the organisation owns.
 
     Raises:
         PoolExists: the organisation has one of this name.
@@ -24,4 +25,5 @@ def create_pool(
             session.add(row)
     except IntegrityError as error:
         raise PoolExists(f"There is a pool named {name!r} already; choose another name.") from error
+    found_pool(session, row)
     return row

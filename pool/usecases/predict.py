@@ -5,6 +5,7 @@ from pool.database.session import Database
 from pool.database.tables import MetaLearnerRow
 from pool.domain import MetaLearnerStatus
 from pool.errors import MetaLearnerRetired
+from pool.roles import Action
 
 
 def meta_learner_for_prediction(
@@ -15,10 +16,12 @@ def meta_learner_for_prediction(
     A tainted one still answers, and its answers say that it is tainted.
 
     Raises:
-        MetaLearnerNotFound, MetaLearnerRetired: it cannot be asked.
+        MetaLearnerNotFound, RoleRequired, MetaLearnerRetired: it cannot be asked.
     """
     with database.read() as session:
-        row = repository.find_meta_learner(session, organisation_id, meta_learner_id)
+        row = repository.find_meta_learner(
+            session, organisation_id, meta_learner_id, Action.PREDICT
+        )
     if row.status == MetaLearnerStatus.RETIRED:
         raise MetaLearnerRetired(
             "This meta-learner is retired; GET /v1/meta-learners lists others."

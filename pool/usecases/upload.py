@@ -10,8 +10,16 @@ from sqlalchemy.orm import Session
 from pool.database import jobs, repository
 from pool.database.session import Database
 from pool.database.tables import ModelRow, PoolRow
+from pool.database.visible import require_role
 from pool.domain import JobKind, Manifest, ModelStatus, new_id
-from pool.errors import ChecksumMismatch, EmptyCheckpoint, ManifestConflict, PoolError
+from pool.errors import (
+    ChecksumMismatch,
+    ContributedAlready,
+    EmptyCheckpoint,
+    ManifestConflict,
+    PoolError,
+)
+from pool.roles import Action
 from pool.storage.store import ObjectStore, quarantine_key
 
 
@@ -44,20 +52,21 @@ def receive_model(
         The record, and whether it is new.
 
     Raises:
-        PoolNotFound, EmptyCheckpoint, ChecksumMismatch, ManifestConflict, StorageFull,
-        StorageUnavailable: nothing was kept.
+        PoolNotFound, PoolNameAmbiguous, RoleRequired, EmptyCheckpoint, ChecksumMismatch,
+        ManifestConflict, ContributedAlready, StorageFull, StorageUnavailable: nothing was kept.
     """
     _check_bytes(manifest, size=size, sha256=sha256)
     with database.read() as session:
-        pool = repository.find_pool(session, organisation_id, manifest.pool)
+        pool = repository.find_pool(session, organisation_id, manifest.pool, Action.UPLOAD)
         known = repository.find_live_model_by_bytes(session, pool.id, sha256)
     if known is not None:
-        return _same_model(known, manifest), False
+        return _same_model(known, organisation_id, manifest), False
     model = _new_row(organisation_id, pool, manifest, size=size, sha256=sha256)
     model.object_key = key = quarantine_key(model.id)
     try:
         store.put(key, stream, size)
         with database.write() as session:
+            require_role(session, organisation_id, pool, Action.UPLOAD)  # it may have gone since
             session.add(model)
             session.flush()
             jobs.create(session, JobKind.INSPECT, model.id)
@@ -70,7 +79,7 @@ def receive_model(
             known = repository.find_live_model_by_bytes(session, pool.id, sha256)
         if known is None:
             raise
-        return _same_model(known, manifest), False
+        return _same_model(known, organisation_id, manifest), False
     except BaseException:
         _delete_quietly(store, key)
         raise
@@ -100,6 +109,7 @@ def _new_row(
         id=new_id("mdl"),
         organisation_id=organisation_id,
         pool_id=pool.id,
+        pool=pool,
         status=ModelStatus.RECEIVED,
         name=manifest.name,
         backbone=manifest.backbone,
@@ -117,8 +127,13 @@ def _new_row(
     )
 
 
-def _same_model(known: ModelRow, manifest: Manifest) -> ModelRow:
+def _same_model(known: ModelRow, organisation_id: str, manifest: Manifest) -> ModelRow:
     """The known record, unless the manifest now says something else of the same weights."""
+    if known.organisation_id != organisation_id:
+        raise ContributedAlready(
+            "Another member of the pool has contributed exactly these bytes, and a pool holds a "
+            "checkpoint once. Nothing is to be done: builds use it already."
+        )
     said = {
         "backbone": (known.backbone, manifest.backbone),
         "class_names": (known.class_names, list(manifest.class_names)),

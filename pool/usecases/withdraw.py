@@ -4,8 +4,10 @@ from sqlalchemy.orm import Session
 
 from pool.database import jobs, repository
 from pool.database.tables import ModelRow
+from pool.database.visible import require_role
 from pool.domain import ENSEMBLE, LIVE_MODELS, MetaLearnerStatus, ModelStatus, utc_now
 from pool.errors import ModelInUse
+from pool.roles import Action
 from pool.storage.store import ObjectStore
 
 
@@ -16,12 +18,16 @@ def withdraw_model(
 
     Tainting does not unlearn: only a build without the model does that exactly. An ensemble holds
     the model's weights themselves, so it is retired and deleted; another is built in seconds.
+    Whoever contributed a model can always withdraw it, also after leaving the pool.
 
     Raises:
         ModelNotFound: no such model.
+        RoleRequired: it is another member's, and the organisation is no curator.
         ModelInUse: it is not there any more (rejected or withdrawn).
     """
     model = repository.find_model(session, organisation_id, model_id, lock=True)
+    if model.organisation_id != organisation_id:
+        require_role(session, organisation_id, model.pool, Action.CURATE)
     if model.status not in LIVE_MODELS:
         raise ModelInUse(f"The model is {model.status}; its bytes are gone already.")
     for build in repository.unfinished_builds_over(session, model.id):

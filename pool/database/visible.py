@@ -1,0 +1,86 @@
+"""What an organisation may see: the one place that every query of pools' records goes through."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy.orm import Session
+
+from pool.database.access_tables import PoolMemberRow
+from pool.database.tables import BuildRow, MetaLearnerRow, ModelRow, PoolRow
+from pool.errors import RoleRequired
+from pool.roles import PERMITS, Action, Role, in_order, may
+
+Recorded = type[ModelRow] | type[BuildRow] | type[MetaLearnerRow]
+RolesByPool = Mapping[str, frozenset[Role]]
+"""An organisation's roles, by the id of the pool."""
+
+SEEN_BY: dict[Recorded, Action] = {
+    ModelRow: Action.SEE_MODELS,
+    BuildRow: Action.SEE_BUILDS,
+    MetaLearnerRow: Action.SEE_META_LEARNERS,
+}
+
+
+def pools_of(organisation_id: str, action: Action | None = None) -> Select[tuple[str]]:
+    """The ids of the pools in which the organisation may do this, or is a member at all."""
+    query = select(PoolMemberRow.pool_id).where(PoolMemberRow.organisation_id == organisation_id)
+    return query if action is None else query.where(PoolMemberRow.role.in_(PERMITS[action]))
+
+
+def may_see(table: Recorded, organisation_id: str) -> ColumnElement[bool]:
+    """Which records the organisation finds in lists. Its own models it sees whatever its roles."""
+    permitted = table.pool_id.in_(pools_of(organisation_id, SEEN_BY[table]))
+    if table is ModelRow:
+        return or_(ModelRow.organisation_id == organisation_id, permitted)
+    return permitted
+
+
+def may_know(table: Recorded, organisation_id: str) -> ColumnElement[bool]:
+    """Of which records the organisation may hear that they exist: those of pools it belongs to.
+
+    What is outside answers "not found"; what is inside and not permitted says which role is needed.
+    """
+    inside = table.pool_id.in_(pools_of(organisation_id))
+    if table is ModelRow:
+        return or_(ModelRow.organisation_id == organisation_id, inside)
+    return inside
+
+
+def roles_by_pool(session: Session, organisation_id: str) -> RolesByPool:
+    """The organisation's roles in each pool it belongs to."""
+    rows = session.execute(
+        select(PoolMemberRow.pool_id, PoolMemberRow.role).where(
+            PoolMemberRow.organisation_id == organisation_id
+        )
+    )
+    found: dict[str, set[Role]] = {}
+    for pool_id, role in rows:
+        found.setdefault(pool_id, set()).add(Role(role))
+    return {pool_id: frozenset(roles) for pool_id, roles in found.items()}
+
+
+def roles_in(session: Session, organisation_id: str, pool_id: str) -> frozenset[Role]:
+    """The organisation's roles in one pool; none where it is no member."""
+    rows = session.scalars(
+        select(PoolMemberRow.role).where(
+            PoolMemberRow.organisation_id == organisation_id, PoolMemberRow.pool_id == pool_id
+        )
+    )
+    return frozenset(Role(role) for role in rows)
+
+
+def require_role(session: Session, organisation_id: str, pool: PoolRow, action: Action) -> None:
+    """Return if the organisation may do this in the pool.
+
+    Raises:
+        RoleRequired: none of its roles there permits it.
+    """
+    held = roles_in(session, organisation_id, pool.id)
+    if may(held, action):
+        return
+    needed = " or ".join(in_order(PERMITS[action]))
+    has = ", ".join(in_order(held)) or "no member"
+    raise RoleRequired(
+        f"To {action} needs the role {needed} in pool {pool.name!r}; your organisation is {has} "
+        "there. An owner of the pool can give it: PUT /v1/pools/{pool}/members/{organisation}."
+    )
