@@ -109,7 +109,6 @@ def _new_row(
         id=new_id("mdl"),
         organisation_id=organisation_id,
         pool_id=pool.id,
-        pool=pool,
         status=ModelStatus.RECEIVED,
         name=manifest.name,
         backbone=manifest.backbone,

@@ -206,11 +206,13 @@ def test_usage_shows_limits_and_use_to_any_key(
     settings: Settings,
     with_scopes: Callable[..., TestClient],
     anonymous: TestClient,
+    pool_row: PoolRow,
 ) -> None:
     allow(live_models=7)
     upload(b"12345")
     found = with_scopes(Scope.PREDICT).get("/v1/usage").json()
     assert found == {
+        "organisation_id": pool_row.organisation_id,
         "stored_bytes": {"limit": settings.quota_bytes, "used": 5},
         "live_models": {"limit": 7, "used": 1},
         "concurrent_builds": {"limit": settings.quota_builds, "used": 0},
