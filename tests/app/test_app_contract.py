@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from app.main import create_app
 from pool.database import jobs
-from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, PoolRow
+from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, OrganisationRow, PoolRow
 from pool.domain import JobKind, JobStatus, Scope, utc_now
 from pool.settings import Settings
 from pool.setup import migrate
@@ -82,7 +82,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, meta_learner_file: Path) ->
 
 
 def one_of_each(app: FastAPI, learner: bytes) -> dict[str, str]:
-    """Put a model, a finished build, its meta-learner and a further key in."""
+    """Put a model, a finished build, its meta-learner and a further key in, and a stranger."""
     now = utc_now()
     with app.state.database.write() as session:
         pool = session.scalars(select(PoolRow)).one()
@@ -93,7 +93,7 @@ def one_of_each(app: FastAPI, learner: bytes) -> dict[str, str]:
         build.job = jobs.create(session, JobKind.BUILD, build.id)
         build.job.status, build.job.finished_at = JobStatus.SUCCEEDED, now
         build.snapshot = [BuildModelRow(position=0, model_id=model.id, canonical_sha256="0" * 64)]
-        session.add_all([model, build])
+        session.add_all([model, build, OrganisationRow(id="org_2", name="another")])
         session.flush()
         meta_learner = MetaLearnerRow(
             id="ml_1",
@@ -115,6 +115,8 @@ def one_of_each(app: FastAPI, learner: bytes) -> dict[str, str]:
         "build_id": "bld_1",
         "meta_learner_id": "ml_1",
         "key_id": key.id,
+        "pool": pool.id,
+        "organisation_id": "org_2",
         "code": "model-not-found",
     }
 
