@@ -16,10 +16,8 @@ from pool.usecases import members
 
 router = APIRouter(prefix="/v1/pools", tags=["pools"], route_class=ThreadedRoute)
 
-PoolPath = Annotated[str, Path(max_length=100, description="A pool's id, or its name.")]
-MemberPath = Annotated[
-    str, Path(max_length=40, description="An organisation's id; its GET /v1/usage shows it.")
-]
+PoolPath = Annotated[str, Path(description="A pool's id, or its name.")]
+MemberPath = Annotated[str, Path(description="An organisation's id; its GET /v1/usage shows it.")]
 
 
 class MemberIn(BaseModel):

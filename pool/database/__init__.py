@@ -1,3 +1,4 @@
 """The SQL truth: tables, sessions, repositories."""
 
+from pool.database import access_tables as access_tables
 from pool.database import limit_tables as limit_tables  # so that the metadata holds every table
