@@ -5,17 +5,42 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import OperationalError
 
 from pool.database.session import Database
 from pool.settings import Settings
 from pool.usecases.bootstrap import bootstrap
 
+LOCK_TIMEOUT_MS = 5000
+LOCK_NOT_AVAILABLE = "55P03"
+IN_USE = (
+    "A long transaction holds a table that this migration changes; it gave up, and nothing is "
+    "lost. Look for the transaction in pg_stat_activity, or wait for its end, and migrate again."
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def migrate(database_url: str, revision: str = "head") -> None:
-    """Upgrade the schema to a revision."""
-    command.upgrade(alembic_config(database_url), revision)
+class TableInUse(Exception):
+    """A migration gave up waiting for a table that somebody else holds."""
+
+
+def migrate(
+    database_url: str, revision: str = "head", *, lock_timeout_ms: int = LOCK_TIMEOUT_MS
+) -> None:
+    """Upgrade the schema to a revision.
+
+    Raises:
+        TableInUse: on PostgreSQL, a lock was not to be had in time; whoever queues behind a
+            waiting migration would wait as well.
+    """
+    config = alembic_config(database_url)
+    config.attributes["lock_timeout_ms"] = lock_timeout_ms
+    try:
+        command.upgrade(config, revision)
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise TableInUse(IN_USE) from error
 
 
 def alembic_config(database_url: str) -> Config:
@@ -29,7 +54,10 @@ def alembic_config(database_url: str) -> Config:
 def main() -> None:
     """Migrate, make what is missing, and print a new admin key if one was made."""
     settings = Settings()
-    migrate(settings.database)
+    try:
+        migrate(settings.database)
+    except TableInUse as error:
+        sys.exit(str(error))
     database = Database(settings.database)
     given = settings.bootstrap_key
     made = bootstrap(database, given.get_secret_value() if given else None)

@@ -1,11 +1,9 @@
-"""Signs of life, and indexes for what metrics count.
-
-Revision ID: 0002
-Revises: 0001
-"""
+"""Signs of life, and indexes for what metrics count."""
 
 import sqlalchemy as sa
 from alembic import op
+
+from migrations.indexes import create_index_online, drop_index_online
 
 revision = "0003"
 down_revision = "0002"
@@ -19,11 +17,8 @@ INDEXES = (
 
 
 def upgrade() -> None:
-    # Concurrently, for these tables grow and writers must not wait. First and `if_not_exists`: an
-    # interrupted run keeps its indexes, and what follows is committed with the revision's number.
-    with op.get_context().autocommit_block():
-        for name, table, columns in INDEXES:
-            op.create_index(name, table, columns, postgresql_concurrently=True, if_not_exists=True)
+    for name, table, columns in INDEXES:
+        create_index_online(name, table, columns)
     op.create_table(
         "heartbeats",
         sa.Column("id", sa.String(length=200), nullable=False),
@@ -37,7 +32,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.get_context().autocommit_block():
-        for name, table, _ in INDEXES:
-            op.drop_index(name, table, postgresql_concurrently=True, if_exists=True)
+    for name, table, _ in INDEXES:
+        drop_index_online(name, table)
     op.drop_table("heartbeats")
