@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 
 from app.description import methods_of
 from pool import errors, logs
-from pool.database.races import is_lost_race
-from pool.errors import ConcurrentChange, InvalidInput, PoolError, TryLater
+from pool.database.races import is_lost_race, is_outage
+from pool.errors import ConcurrentChange, DatabaseUnavailable, InvalidInput, PoolError, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ STATUS: dict[type[PoolError], HTTPStatus] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.ObjectMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TooManyFollowers: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -134,7 +135,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(DataError, _unstorable)
-    app.add_exception_handler(DBAPIError, _lost_race)
+    app.add_exception_handler(DBAPIError, _database_error)
 
 
 def problem_response(
@@ -241,9 +242,17 @@ async def _unstorable(request: Request, _: Exception) -> JSONResponse:
     return refusal(request, error)
 
 
-async def _lost_race(request: Request, error: Exception) -> JSONResponse:
-    """Another transaction was faster, in a place where no use case says what that means."""
+async def _database_error(request: Request, error: Exception) -> JSONResponse:
+    """Another transaction was faster, or the database is away, where no use case says more."""
     assert isinstance(error, DBAPIError)
+    if is_outage(error):
+        log.error("the database does not answer", extra=logs.failure(error))
+        away = DatabaseUnavailable(
+            "The database does not answer; try again in a moment, with the same Idempotency-Key if "
+            "the request creates something.",
+            retry_after_s=5,
+        )
+        return refusal(request, away)
     if not is_lost_race(error):
         raise error
     lost = ConcurrentChange(

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ml.backbones import build
 from ml.canvas import choose_canvas
 from ml.checkpoints import Manifest, apply_options, options_of
 from ml.errors import CheckpointMismatch, InvalidConfig, MlError
+from ml.tensor_files import write_tensors
 from ml.types import Teacher
 
 FORMAT = "modelpool.ensemble.1"
@@ -111,7 +111,7 @@ def save_ensemble(path: Path, learner: EnsembleLearner) -> None:
         for name, tensor in member.module.state_dict().items()
     }
     # One entry only: equal ensembles should be equal files (see ml/learner.py).
-    save_file(tensors, path, metadata={"meta_learner": json.dumps(described)})
+    write_tensors(path, tensors, {"meta_learner": json.dumps(described)})
 
 
 def describe(member: Teacher) -> dict[str, Any]:

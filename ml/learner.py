@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ml.backbones import Backbone, build
 from ml.errors import CheckpointMismatch, InvalidConfig
+from ml.tensor_files import write_tensors
 
 FORMAT = "modelpool.meta-learner.1"
 PROJECTION = "projection"  # a name no tensor of a backbone has: theirs have dots
@@ -130,7 +130,7 @@ def save_meta_learner(path: Path, meta_learner: MetaLearner) -> None:
         tensors[PROJECTION] = meta_learner.projection.detach().cpu().contiguous()
     # One entry only: safetensors writes several in random order, and equal meta-learners should be
     # equal files.
-    save_file(tensors, path, metadata={"meta_learner": json.dumps(described)})
+    write_tensors(path, tensors, {"meta_learner": json.dumps(described)})
 
 
 def load_meta_learner(path: Path, device: torch.device | None = None) -> MetaLearner:

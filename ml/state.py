@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from ml.errors import CheckpointMismatch
+from ml.tensor_files import write_tensors
 from ml.types import Teacher, TrainingState
 
 FORMAT = "modelpool.training-state.1"
@@ -29,7 +29,7 @@ def save_state(path: Path, state: TrainingState) -> None:
     written = path.with_name(path.name + ".part")
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     metadata = {"format": FORMAT, "scalars": json.dumps(dict(state.scalars))}
-    save_file(tensors, written, metadata=metadata)
+    write_tensors(written, tensors, metadata)
     written.replace(path)
 
 

@@ -156,6 +156,10 @@ class ConcurrentChange(TryLater):
     """Another request changed the same records at the same time."""
 
 
+class DatabaseUnavailable(TryLater):
+    """The database does not answer."""
+
+
 class IdempotencyKeyReused(PoolError):
     """The Idempotency-Key was used for another request."""
 

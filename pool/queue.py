@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 RUN_JOB = "modelpool.run_job"
 SWEEP = "modelpool.sweep"
+ORPHANS = "modelpool.delete_orphans"
 QUEUES = {JobKind.INSPECT: "inspect", JobKind.BUILD: "gpu"}
 SWEEP_QUEUE = QUEUES[JobKind.INSPECT]
 DAY_S = 24 * 3600
@@ -44,7 +45,12 @@ def make_celery(settings: Settings) -> Celery:
                 "task": SWEEP,
                 "schedule": settings.sweep_every_s,
                 "options": {"queue": SWEEP_QUEUE, "expires": 6 * settings.sweep_every_s},
-            }
+            },
+            "orphans": {
+                "task": ORPHANS,
+                "schedule": settings.orphans_every_s,
+                "options": {"queue": SWEEP_QUEUE, "expires": settings.orphans_every_s},
+            },
         },
         beat_schedule_filename=str(settings.var_dir / "beat-schedule"),
     )

@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     """How long a running job stays claimed without a sign of life."""
     sweep_every_s: float = Field(default=10.0, gt=0)
     """How often abandoned jobs and lost messages are looked for."""
+    orphans_every_s: float = Field(default=3600.0, gt=0)
+    """How often objects that no record names are looked for, which lists the whole store."""
     resend_after_s: float = Field(default=60.0, gt=0)
     """How long a queued job may wait before its message counts as lost."""
     heartbeat_s: float = Field(default=10.0, gt=0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pool.database.session import Database
+from pool.domain import JobRun
 from pool.settings import Settings
 from pool.storage.store import ObjectStore
 
@@ -20,6 +21,10 @@ class TryAgain(Exception):
     """This machine failed, not the job: another attempt may succeed."""
 
 
+class DiskFull(TryAgain):
+    """There is no room for this job's files."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
     """The surroundings of one job process."""
@@ -30,10 +35,13 @@ class JobContext:
     stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
-    def workspace(self) -> Iterator[Path]:
-        """An empty directory that is gone afterwards."""
+    def workspace(self, run: JobRun) -> Iterator[Path]:
+        """An empty directory that is gone afterwards; a killed run's is found by its name."""
         self.settings.work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with TemporaryDirectory(dir=self.settings.work_dir) as directory:
+        # It may be gone before its end: a run that lost its lease counts as dead.
+        with TemporaryDirectory(
+            prefix=f"{run.holder}-", dir=self.settings.work_dir, ignore_cleanup_errors=True
+        ) as directory:
             yield Path(directory)
 
     def check_stop(self) -> None:

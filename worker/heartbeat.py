@@ -17,6 +17,7 @@ from pool.domain import JobKind
 from pool.queue import QUEUES
 from pool.settings import Settings
 from worker.supervise import ROOT
+from worker.work_files import clear_work_files
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Heartbeat:
         self._write(lambda session: heartbeats.stopped(session, self._name))
 
     def _run(self) -> None:
+        self._clear_work_files()
         self._beat()
         if QUEUES[JobKind.BUILD] in self._queues:
             self._look_at_device()
@@ -79,6 +81,18 @@ class Heartbeat:
                     change(session)
             except SQLAlchemyError as error:
                 log.warning("no sign of life given", extra={"cause": type(error).__name__})
+            finally:
+                database.dispose()
+
+    def _clear_work_files(self) -> None:
+        """Once, at the start: a power cut may have left some."""
+        with _connected:
+            database = Database(self._settings.database)
+            try:
+                clear_work_files(self._settings, database)
+            except SQLAlchemyError as error:
+                said = {"cause": type(error).__name__}
+                log.warning("cannot look for files of dead runs", extra=said)
             finally:
                 database.dispose()
 

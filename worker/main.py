@@ -19,12 +19,14 @@ from sqlalchemy.exc import IntegrityError
 from pool import logs
 from pool.database import heartbeats
 from pool.database.session import Database
-from pool.queue import RUN_JOB, SWEEP, JobQueue, make_celery
+from pool.queue import ORPHANS, RUN_JOB, SWEEP, JobQueue, make_celery
 from pool.settings import Settings
 from pool.storage.store import open_store
+from pool.usecases.orphans import delete_orphans
 from pool.usecases.sweep import sweep, sweep_leftovers, sweep_limits
 from worker.heartbeat import Heartbeat
 from worker.supervise import stop_soon, stopping, supervise
+from worker.work_files import clear_work_files
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,15 @@ def sweep_jobs() -> None:
         _sweep()
 
 
+@celery.task(name=ORPHANS)
+def delete_orphaned_objects() -> None:
+    """Delete what killed processes stored and no record names."""
+    with _failures_as_places():
+        removed = delete_orphans(database(), open_store(settings))
+        if removed:
+            log.info("deleted %d objects that no record names", removed)
+
+
 def _sweep() -> None:
     with database().write() as session:
         found = sweep(
@@ -89,6 +100,7 @@ def _sweep() -> None:
             max_attempts=settings.max_attempts,
         )
         forgotten = sweep_limits(session)
+    clear_work_files(settings, database())
     removed = sweep_leftovers(database(), open_store(settings))
     with suppress(IntegrityError), database().write() as session:  # two sweeps may be the first
         heartbeats.beat(session, heartbeats.SWEEP)

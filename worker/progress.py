@@ -1,11 +1,17 @@
 """A run's progress as events and an ETA, written at most about once a second."""
 
+import logging
 import time
 
+from sqlalchemy.exc import OperationalError
+
 from ml.types import Progress
+from pool import logs
 from pool.database import jobs
 from pool.domain import JobRun
 from worker.context import JobContext
+
+log = logging.getLogger(__name__)
 
 LEAST_BETWEEN_S = 1.0
 SHARE_OF_RUN = 1 / 400  # so that a run of hours keeps hundreds of points, not tens of thousands
@@ -57,13 +63,17 @@ class ProgressLog:
             "eta_s": None if eta_s is None else round(eta_s, 1),
             "metrics": {name: round(value, 6) for name, value in progress.metrics.items()},
         }
-        with self._context.database.write() as session:
-            jobs.record(
-                session,
-                self._run,
-                "progress",
-                payload,
-                progress=progress.fraction,
-                eta_s=eta_s,
-                stage=progress.stage,
-            )
+        try:
+            with self._context.database.write() as session:
+                jobs.record(
+                    session,
+                    self._run,
+                    "progress",
+                    payload,
+                    progress=progress.fraction,
+                    eta_s=eta_s,
+                    stage=progress.stage,
+                )
+        except OperationalError as error:
+            # A database that is away for a moment must not end a build of hours.
+            log.warning("cannot write the progress", extra=logs.failure(error))

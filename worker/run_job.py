@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,8 +23,10 @@ from pool.errors import LeaseLost, PoolError
 from pool.queue import JobQueue, make_celery
 from pool.settings import Settings
 from pool.storage.store import open_store
+from pool.usecases.sweep import abandon_job
 from worker.context import Canceled, JobContext, TryAgain
 from worker.jobs import build, inspect
+from worker.outages import outage_of
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,15 @@ def main() -> int:
     return 0
 
 
+def guarded_main() -> int:
+    """`main`, whose failures are logged by type and place: a traceback may quote a client."""
+    try:
+        return main()
+    except Exception as error:  # noqa: BLE001  # the process's last line of defence
+        log.error("a job's process failed", extra=logs.failure(error))
+        return GAVE_UP
+
+
 def _claim(context: JobContext, job_id: str, holder: str) -> JobRun | None:
     with context.database.write() as session:
         return jobs.claim(session, job_id, holder=holder, lease_s=context.settings.lease_s)
@@ -86,20 +97,44 @@ def _logged_run(context: JobContext, run: JobRun) -> bool:
 
 
 def _run(context: JobContext, run: JobRun) -> bool:
-    """Do one job; False when its outcome is left to the supervisor (a new attempt)."""
+    """Do one job; False when it is left to a new attempt."""
+    try:
+        return _worked(context, run)
+    except LeaseLost:
+        log.warning("the job is held by another run by now; stopping")
+        return True
+
+
+def _worked(context: JobContext, run: JobRun) -> bool:
     try:
         HANDLERS[run.kind](context, run)
     except LeaseLost:
-        log.warning("the job is held by another run by now; stopping")
+        raise
     except Canceled:
         return _canceled(context, run)
     except (TryAgain, PoolError, SQLAlchemyError, OSError) as error:
         # Store, database or disk failed: nobody's fault here, worth another attempt.
         log.warning("the job needs another attempt", extra=logs.failure(error))
+        _give_back(context, run, error)
         return False
-    except Exception as error:  # noqa: BLE001  # the process's last line of defence
+    except Exception as error:  # noqa: BLE001  # a defect of ours
         _failed(context, run, error)
     return True
+
+
+def _give_back(context: JobContext, run: JobRun, error: Exception) -> None:
+    """Queue the job again and say why; without a database the supervisor or the sweep will."""
+    outage = outage_of(error)
+    with suppress(SQLAlchemyError), context.database.write() as session:
+        for job in jobs.held_by(session, run.holder):
+            abandon_job(
+                session,
+                job,
+                max_attempts=context.settings.max_attempts,
+                why=outage or f"The attempt failed ({type(error).__name__})",
+                code="attempts-failed",
+                outage=outage is not None,
+            )
 
 
 def _canceled(context: JobContext, run: JobRun) -> bool:
@@ -152,4 +187,4 @@ def _alive(database: Database, holder: str, *, lease_s: float) -> Iterator[None]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded_main())

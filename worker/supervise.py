@@ -10,13 +10,15 @@ from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from pool.database import jobs
 from pool.database.session import Database
 from pool.database.tables import JobRow
-from pool.domain import JobStatus, new_id
+from pool.domain import FINAL_JOBS, JobStatus, new_id, utc_now
 from pool.settings import Settings
 from pool.usecases.sweep import abandon_job
+from worker.work_files import clear_work_files
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 JOB_COMMAND = (sys.executable, "-m", "worker.run_job")
 STOPPING = mmap.mmap(-1, 1)
 """One byte that Celery's main process shares with those it forks: 1 once it was asked to stop."""
-LOOK_EVERY_S = 0.25
-ASK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.1
+ASK_EVERY_S = 0.5
+"""With the grace of 4 s that a canceled job has, within the 5 s that cancel promises."""
+SILENCE = 0.5
+"""Of a lease: how long a run may be silent after its end, in which it could renew it twice."""
 
 
 def stop_soon() -> None:
@@ -58,6 +63,7 @@ def supervise(settings: Settings, database: Database, job_id: str) -> None:
     finally:
         _stop(child, grace_s=settings.cancel_grace_s)
         _give_back(settings, database, holder, exit_code=child.returncode)
+        clear_work_files(settings, database)
 
 
 def _is_queued(database: Database, job_id: str) -> bool:
@@ -72,29 +78,58 @@ def _watch(
     """Wait for the child's end, a wish to cancel its job, or the worker's end or death.
 
     Celery's main process may be killed without this one: nobody would stop the job then. Asked to
-    stop, it would wait for the job, for hours perhaps; another worker takes it over instead.
+    stop, it would wait for the job, for hours perhaps; another worker takes it over instead. And a
+    child that hangs so that it cannot renew its lease would keep this worker from all other jobs.
     """
     asked_at = time.monotonic()
+    lease = LeaseWatch(holder, silence_s=settings.lease_s * SILENCE)
     worker = os.getppid()
     while child.poll() is None and os.getppid() == worker and not stopping():
         time.sleep(LOOK_EVERY_S)
         if time.monotonic() - asked_at < ASK_EVERY_S:
             continue
         asked_at = time.monotonic()
-        if _cancel_requested(database, holder):
-            log.info("stopping a canceled job", extra={"holder": holder})
+        try:
+            with database.read() as session:
+                cancel = jobs.cancel_requested(session, holder)
+                hangs = lease.is_over(session)
+        except SQLAlchemyError as error:
+            # A database that is away for a moment must not end a build of hours.
+            said = {"holder": holder, "cause": type(error).__name__}
+            log.warning("cannot look after the job", extra=said)
+            continue
+        if cancel or hangs:
+            said = {"holder": holder}
+            log.info("stopping a job that %s", "is canceled" if cancel else "hangs", extra=said)
             _stop(child, grace_s=settings.cancel_grace_s)
 
 
-def _cancel_requested(database: Database, holder: str) -> bool:
-    try:
-        with database.read() as session:
-            return jobs.cancel_requested(session, holder)
-    except SQLAlchemyError as error:
-        # A database that is away for a moment must not end a build of hours.
-        said = {"holder": holder, "cause": type(error).__name__}
-        log.warning("cannot look for cancellation", extra=said)
-        return False
+class LeaseWatch:
+    """Whether a run has let its lease run out and stayed silent: it hangs."""
+
+    def __init__(self, holder: str, *, silence_s: float) -> None:
+        self._holder = holder
+        self._silence_s = silence_s
+        self._last: JobRow | None = None
+        self._out_since: float | None = None
+
+    def is_over(self, session: Session) -> bool:
+        """Look at the lease; True once it has been out for too long."""
+        held = jobs.held_by(session, self._holder)
+        if held:
+            self._last = held[0]
+        elif self._last is not None and self._was_finished(session, self._last.id):
+            self._last = None
+        lease_until = self._last.lease_until if self._last else None
+        if lease_until is None or lease_until > utc_now():
+            self._out_since = None
+            return False
+        self._out_since = self._out_since or time.monotonic()
+        return time.monotonic() - self._out_since > self._silence_s
+
+    def _was_finished(self, session: Session, job_id: str) -> bool:
+        """Else the sweep took it away: its lease had run out."""
+        return session.get_one(JobRow, job_id).status in FINAL_JOBS
 
 
 def _stop(child: subprocess.Popen[bytes], *, grace_s: float) -> None:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ml.backbones import Backbone, build
 from ml.checkpoints.contracts import Fitted, Manifest
 from ml.checkpoints.fitting import fit
 from ml.errors import CheckpointMismatch, NoBatchNorm, NonFiniteOutput
+from ml.tensor_files import write_tensors
 from ml.types import Teacher
 
 CHECK_BATCH_SIZE = 2
@@ -131,7 +131,7 @@ def write_teacher(path: Path, fitted: Fitted, manifest: Manifest) -> None:
         "order": json.dumps(list(fitted.tensors)),
         "order_is_known": "true",
     }
-    save_file(contiguous, path, metadata=metadata)
+    write_tensors(path, contiguous, metadata)
 
 
 def _batch_norms(module: nn.Module) -> Sequence[nn.BatchNorm2d]:

@@ -14,6 +14,8 @@ from pool.errors import LeaseLost
 
 BACK_OFF_S = (0.0, 5.0, 20.0, 60.0)
 """How long a job waits after its first, second, ... attempt died."""
+OUTAGE_ATTEMPTS = 3
+"""As which attempt an outage counts at most: it ends no job, and is not asked all the time."""
 
 
 def create(session: Session, kind: JobKind, subject_id: str) -> JobRow:
@@ -169,12 +171,20 @@ def request_cancel(session: Session, job_id: str) -> JobStatus | None:
 
 
 def abandon(
-    session: Session, job: JobRow, *, max_attempts: int, why: str, blameless: bool = False
+    session: Session,
+    job: JobRow,
+    *,
+    max_attempts: int,
+    why: str,
+    code: str = "process-died",
+    blameless: bool = False,
+    outage: bool = False,
 ) -> JobStatus | None:
     """What becomes of a running job whose process is gone: canceled, failed or queued again.
 
     The first new attempt starts at once, further ones wait longer and longer. A blameless end (its
-    worker was asked to stop) does not count as an attempt.
+    worker was asked to stop) does not count as an attempt; an outage of what the job needs delays
+    it, and never ends it.
 
     Returns:
         The new status; None when somebody else decided first.
@@ -183,19 +193,20 @@ def abandon(
     values: dict[str, Any] = {"holder": None, "lease_until": None, "eta_s": None}
     if job.cancel_requested:
         values |= {"status": JobStatus.CANCELED, "finished_at": now}
-    elif job.attempt >= max_attempts and not blameless:
+    elif job.attempt >= max_attempts and not (blameless or outage):
         error = f"{why} {job.attempt} times in a row; the operator's log has the cause."
         values |= {
             "status": JobStatus.FAILED,
             "finished_at": now,
-            "error_code": "process-died",
+            "error_code": code,
             "error": error,
         }
     else:
-        wait_s = 0.0 if blameless else BACK_OFF_S[min(job.attempt, len(BACK_OFF_S)) - 1]
+        attempt = min(job.attempt, OUTAGE_ATTEMPTS) if outage else job.attempt - blameless
+        wait_s = 0.0 if blameless else BACK_OFF_S[min(attempt, len(BACK_OFF_S)) - 1]
         values |= {
             "status": JobStatus.QUEUED,
-            "attempt": job.attempt - blameless,
+            "attempt": attempt,
             "not_before": now + timedelta(seconds=wait_s),
             "sent_at": None if wait_s else now,
         }
@@ -229,33 +240,12 @@ def held_by(session: Session, holder: str) -> list[JobRow]:
     )
 
 
-def with_expired_lease(session: Session) -> list[JobRow]:
-    """Running jobs that gave no sign of life in time."""
-    return list(
-        session.scalars(
-            select(JobRow).where(JobRow.status == JobStatus.RUNNING, JobRow.lease_until < utc_now())
-        )
+def holders(session: Session) -> set[str]:
+    """The runs that hold a job."""
+    held = select(JobRow.holder).where(
+        JobRow.status == JobStatus.RUNNING, JobRow.holder.is_not(None)
     )
-
-
-def to_be_sent(session: Session, *, after_s: float) -> list[JobRow]:
-    """Queued jobs that are due again, or have waited so long that their message may be lost.
-
-    A message behind a long build is late, not lost: each further one waits twice as long.
-    """
-    now = utc_now()
-    queued = session.scalars(
-        select(JobRow).where(
-            JobRow.status == JobStatus.QUEUED,
-            or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
-            or_(JobRow.sent_at.is_(None), JobRow.sent_at < now - timedelta(seconds=after_s)),
-        )
-    )
-    return [
-        job
-        for job in queued
-        if job.sent_at is None or now - job.sent_at > job.sent_at - job.created_at
-    ]
+    return {holder for holder in session.scalars(held) if holder is not None}
 
 
 def events_after(session: Session, job_id: str, seq: int, *, limit: int) -> list[JobEventRow]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,18 @@ class DirectoryStore:
             if path.is_file() and not key.startswith(".incoming/") and key.startswith(prefix):
                 yield key
 
+    def older(self, prefix: str, age_s: float) -> Iterator[str]:
+        """Keys that begin with `prefix` and were written at least so long ago."""
+        return (key for key in self.keys(prefix) if _is_older(self._path(key), age_s))
+
+    def tidy(self, age_s: float) -> int:
+        """Delete files whose writers were killed so long ago; how many there were."""
+        with _as_pool_errors():
+            left = [path for path in (self._root / ".incoming").iterdir() if _is_older(path, age_s)]
+            for path in left:
+                path.unlink(missing_ok=True)
+        return len(left)
+
     def ping(self) -> None:
         """Return if the directory is there and can be written."""
         if not os.access(self._root, os.W_OK):
@@ -74,6 +87,14 @@ class DirectoryStore:
         if any(part in ("", ".", "..") for part in parts):
             raise ValueError(f"not an object key: {key!r}")
         return self._root.joinpath(*parts)
+
+
+def _is_older(path: Path, age_s: float) -> bool:
+    """Whether the file is there, and was last written at least so long ago."""
+    try:
+        return path.stat().st_mtime <= time.time() - age_s
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 Uses only put, get, delete and list: what every S3 server does alike.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +19,7 @@ from pool.settings import Settings
 
 PART_BYTES = 16 * 1024 * 1024
 MISSING = ("NoSuchKey", "NoSuchObject")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL = ("XMinioStorageFull", "InsufficientCapacity", "QuotaExceeded")
 
 
@@ -67,6 +70,20 @@ class S3Store:
                 if found.object_name is not None:
                     yield found.object_name
 
+    def older(self, prefix: str, age_s: float) -> Iterator[str]:
+        """Keys that begin with `prefix` and were written at least so long ago."""
+        until = datetime.now(UTC) - timedelta(seconds=age_s)
+        self._ensure_bucket()
+        with _as_pool_errors(prefix):
+            for found in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
+                if found.object_name and found.last_modified and found.last_modified <= until:
+                    yield found.object_name
+
+    def tidy(self, age_s: float) -> int:
+        """Nothing: S3 shows no half object, and ends unfinished ones by the bucket's rules."""
+        del age_s
+        return 0
+
     def ping(self) -> None:
         """Return if the store answers."""
         with _as_pool_errors(self._bucket):
@@ -100,6 +117,8 @@ def _as_pool_errors(key: str) -> Iterator[None]:
             raise StorageFull("The object store is full; nothing was kept.") from error
         raise StorageUnavailable(f"The object store answered {error.code}.") from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise StorageFull("The disk is full; nothing was kept.") from error
         raise StorageUnavailable(
             "The object store does not answer; try again in a moment."
         ) from error

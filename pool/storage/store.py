@@ -34,12 +34,20 @@ class ObjectStore(Protocol):
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with `prefix`."""
 
+    def older(self, prefix: str, age_s: float) -> Iterator[str]:
+        """Keys that begin with `prefix` and were last written at least so long ago."""
+
+    def tidy(self, age_s: float) -> int:
+        """Delete what writes left that broke off so long ago; how many there were."""
+
     def ping(self) -> None:
         """Return if the store answers."""
 
 
 QUARANTINE = "quarantine/"
 BUILD_STATES = "builds/"
+MODELS = "models/"
+META_LEARNERS = "meta-learners/"
 
 
 def quarantine_key(model_id: str) -> str:
@@ -49,12 +57,23 @@ def quarantine_key(model_id: str) -> str:
 
 def model_key(model_id: str) -> str:
     """Where a ready model's canonical weights are kept."""
-    return f"models/{model_id}.safetensors"
+    return f"{MODELS}{model_id}.safetensors"
 
 
-def meta_learner_key(meta_learner_id: str) -> str:
-    """Where a meta-learner is kept."""
-    return f"meta-learners/{meta_learner_id}.safetensors"
+def model_of(key: str) -> str:
+    """Whose bytes lie under a key of `quarantine/` or `models/`."""
+    return key.partition("/")[2].partition(".")[0]
+
+
+def meta_learner_key(build_id: str, meta_learner_id: str) -> str:
+    """Where a meta-learner is kept: each run of a build has a place of its own."""
+    return f"{META_LEARNERS}{build_id}/{meta_learner_id}.safetensors"
+
+
+def build_of(key: str) -> str | None:
+    """Which build stored the meta-learner under a key; None for keys of older releases."""
+    build_id, within, _ = key.removeprefix(META_LEARNERS).partition("/")
+    return build_id if within else None
 
 
 def build_state_key(build_id: str) -> str:

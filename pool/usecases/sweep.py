@@ -1,8 +1,9 @@
 """Find what was abandoned: jobs whose process died, messages that got lost."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from pool.database import jobs
@@ -24,10 +25,10 @@ class Swept:
 
 def sweep(session: Session, *, resend_after_s: float, max_attempts: int) -> Swept:
     """Requeue or end running jobs whose lease ran out; send again messages that got lost."""
-    expired = jobs.with_expired_lease(session)
+    expired = _with_expired_lease(session)
     for job in expired:
         abandon_job(session, job, max_attempts=max_attempts, why="The worker died")
-    waiting = jobs.to_be_sent(session, after_s=resend_after_s)
+    waiting = _to_be_sent(session, after_s=resend_after_s)
     lost = [job for job in waiting if _mark_sent(session, job)]
     for job in lost:
         send_after_commit(session, job.id, job.kind)
@@ -35,10 +36,25 @@ def sweep(session: Session, *, resend_after_s: float, max_attempts: int) -> Swep
 
 
 def abandon_job(
-    session: Session, job: JobRow, *, max_attempts: int, why: str, blameless: bool = False
+    session: Session,
+    job: JobRow,
+    *,
+    max_attempts: int,
+    why: str,
+    code: str = "process-died",
+    blameless: bool = False,
+    outage: bool = False,
 ) -> None:
     """Requeue a job whose process is gone, or end it and say so on what it was for."""
-    status = jobs.abandon(session, job, max_attempts=max_attempts, why=why, blameless=blameless)
+    status = jobs.abandon(
+        session,
+        job,
+        max_attempts=max_attempts,
+        why=why,
+        code=code,
+        blameless=blameless,
+        outage=outage,
+    )
     if status is JobStatus.FAILED and job.kind == JobKind.INSPECT:
         reject_model(
             session,
@@ -47,6 +63,35 @@ def abandon_job(
             reason=f"{why} while it looked at this checkpoint, {job.attempt} times in a row.",
             recipe="Upload it as .safetensors; if that fails too, tell the server's operator.",
         )
+
+
+def _with_expired_lease(session: Session) -> list[JobRow]:
+    """Running jobs that gave no sign of life in time."""
+    return list(
+        session.scalars(
+            select(JobRow).where(JobRow.status == JobStatus.RUNNING, JobRow.lease_until < utc_now())
+        )
+    )
+
+
+def _to_be_sent(session: Session, *, after_s: float) -> list[JobRow]:
+    """Queued jobs that are due again, or have waited so long that their message may be lost.
+
+    A message behind a long build is late, not lost: each further one waits twice as long.
+    """
+    now = utc_now()
+    queued = session.scalars(
+        select(JobRow).where(
+            JobRow.status == JobStatus.QUEUED,
+            or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
+            or_(JobRow.sent_at.is_(None), JobRow.sent_at < now - timedelta(seconds=after_s)),
+        )
+    )
+    return [
+        job
+        for job in queued
+        if job.sent_at is None or now - job.sent_at > job.sent_at - job.created_at
+    ]
 
 
 def _mark_sent(session: Session, job: JobRow) -> bool:

@@ -244,7 +244,7 @@ def add_meta_learner(
             }
             | values
         )
-        row.object_key = meta_learner_key(row.id)
+        row.object_key = meta_learner_key(row.build_id, row.id)
         app.state.store.put(row.object_key, io.BytesIO(data), len(data))
         with database.write() as session:
             session.add(row)

@@ -99,7 +99,7 @@ def one_of_each(app: FastAPI, learner: bytes) -> dict[str, str]:
             id="ml_1",
             **owner,
             build_id=build.id,
-            object_key=meta_learner_key("ml_1"),
+            object_key=meta_learner_key("bld_1", "ml_1"),
             sha256=hashlib.sha256(learner).hexdigest(),
             size_bytes=len(learner),
             backbone="conv4",

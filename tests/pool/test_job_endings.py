@@ -60,6 +60,22 @@ def test_an_abandoned_job_waits_longer_after_each_attempt(
     assert story(database, job_id)[-1].payload == {"status": JobStatus.QUEUED, "error": DIED}
 
 
+@pytest.mark.parametrize(("attempt", "wait_s"), [(1, 0), (2, 5), (3, 20), (5, 20), (900, 20)])
+def test_an_outage_delays_a_job_more_and_more_and_never_ends_it(
+    database: Database, attempt: int, wait_s: float
+) -> None:
+    job_id = new_job(database)
+    claimed(database, job_id)
+    change(database, job_id, attempt=attempt)
+    with between(wait_s, wait_s) as after_the_wait, database.write() as session:
+        job = session.get_one(JobRow, job_id)
+        ended = jobs.abandon(session, job, max_attempts=5, why="No store", outage=True)
+    job = read(database, job_id)
+    assert (ended, job.status, job.attempt) == (JobStatus.QUEUED, JobStatus.QUEUED, min(attempt, 3))
+    assert after_the_wait(job.not_before)
+    assert story(database, job_id)[-1].payload["error"] == "No store"
+
+
 def test_an_abandoned_job_fails_after_its_last_attempt(database: Database) -> None:
     job_id = new_job(database)
     claimed(database, job_id)

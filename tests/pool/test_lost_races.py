@@ -1,20 +1,22 @@
 """Transitions that meet others: what was decided on an old reading changes nothing."""
 
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from job_rows import change, claimed, new_job, read
-from sqlalchemy import select, text, update
+from sqlalchemy import create_engine, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from pool.database import jobs
 from pool.database.limit_tables import PredictionCountRow
-from pool.database.races import is_lost_race
+from pool.database.races import is_lost_race, is_outage
 from pool.database.session import Database
 from pool.database.tables import JobRow, OrganisationRow, PoolRow
 from pool.domain import JobStatus, new_id, utc_now
@@ -181,3 +183,24 @@ def test_a_busy_sqlite_is_a_lost_race(embedded: Database, monkeypatch: pytest.Mo
 def _write(database: Database) -> None:
     with database.write() as session:
         session.add(OrganisationRow(id=new_id("org"), name="x"))
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg", "sqlite"])
+def test_a_database_that_does_not_answer_is_an_outage_and_no_lost_race(
+    scheme: str, tmp_path: Path
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))  # and does not listen
+        nowhere = f"//127.0.0.1:{listener.getsockname()[1]}/x"
+        url = f"{scheme}:///{tmp_path}" if scheme == "sqlite" else f"{scheme}:{nowhere}"
+        engine = create_engine(url)
+        with pytest.raises(DBAPIError) as raised, engine.connect():
+            pass
+    assert is_outage(raised.value)
+    assert not is_lost_race(raised.value)
+
+
+def test_a_defect_in_a_query_is_no_outage(embedded: Database) -> None:
+    with pytest.raises(DBAPIError) as raised, embedded.read() as session:
+        session.execute(text("SELECT 1 FROM no_such_table"))
+    assert not is_outage(raised.value)

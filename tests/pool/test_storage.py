@@ -294,3 +294,10 @@ def test_a_full_server_is_told_as_such(
     monkeypatch.setattr(store._client, "put_object", full)
     with pytest.raises(StorageFull):
         put(store, "models/a", b"x")
+
+
+def test_keys_of_some_age_are_listed_by_the_stores_own_clock(any_store: ObjectStore) -> None:
+    put(any_store, "quarantine/a", b"x")
+    assert list(any_store.older("quarantine/", 3600)) == []
+    assert list(any_store.older("quarantine/", 0)) == ["quarantine/a"]
+    assert list(any_store.older("models/", 0)) == []

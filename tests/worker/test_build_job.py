@@ -39,7 +39,7 @@ def test_a_build_delivers_a_loadable_meta_learner_with_its_lineage(
         learner = repository.find_meta_learner(session, done.organisation_id, done.meta_learner_id)
         assert sorted(each.model_id for each in learner.build.snapshot) == sorted(model_ids)
     path = tmp_path / "learner.safetensors"
-    context.store.fetch(meta_learner_key(learner.id), path)
+    context.store.fetch(meta_learner_key(order.id, learner.id), path)
     assert file_sha256(path) == learner.sha256
     assert load_meta_learner(path).image_size == 16
     assert build_state_key(order.id) not in set(context.store.keys(""))
@@ -62,7 +62,7 @@ def test_an_ensemble_is_delivered_with_its_lineage_and_a_record_of_what_it_takes
     assert (row.backbone, row.image_size, row.channels) == ("ensemble", 16, 1)
     assert (row.report["n_teachers"], row.report["steps"]) == (2, 1)
     path = tmp_path / "ensemble.safetensors"
-    context.store.fetch(meta_learner_key(row.id), path)
+    context.store.fetch(meta_learner_key(order.id, row.id), path)
     learner = load_delivered(path)
     assert isinstance(learner, EnsembleLearner)
     assert (len(learner.members), learner.teachers_asked) == (2, 3)

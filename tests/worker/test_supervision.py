@@ -12,18 +12,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factories import QUICK_FREE, build_now, order_build
+from factories import QUICK_FREE, build_now, claim_next, order_build
 from sqlalchemy import update
 
 from pool.database import jobs, repository
 from pool.database.tables import BuildRow, JobEventRow, JobRow
-from pool.domain import JobStatus, utc_now
+from pool.domain import JobKind, JobStatus, utc_now
 from pool.settings import Settings
 from pool.storage.store import build_state_key
 from pool.usecases.build import cancel_build
 from pool.usecases.sweep import sweep
 from worker.context import JobContext
-from worker.supervise import supervise
+from worker.supervise import LeaseWatch, supervise
 
 MakeModels = Callable[[int], list[str]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,6 +150,32 @@ def test_a_child_that_will_not_stop_is_killed_and_its_job_still_ends_canceled(
             cancel_build(session, build.organisation_id, build.id)
     assert build_now(context.database, build.id).job.status == JobStatus.CANCELED
     assert not job_children()
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_a_run_that_hangs_is_noticed_by_its_lease_and_one_that_finished_is_not(
+    context: JobContext, ready_models: MakeModels, swept: bool
+) -> None:
+    ready_models(2)
+    order_build(context.database)
+    run = claim_next(context.database, JobKind.BUILD)
+    watch = LeaseWatch(run.holder, silence_s=0)
+
+    def is_over() -> bool:
+        with context.database.read() as session:
+            return watch.is_over(session)
+
+    assert not is_over()
+    with context.database.write() as session:  # time passes
+        session.execute(update(JobRow).values(lease_until=utc_now()))
+    is_over()  # it may have been busy, or without a database: now it could renew
+    if swept:
+        with context.database.write() as session:
+            sweep(session, resend_after_s=60, max_attempts=5)
+    assert is_over()
+    with context.database.write() as session:
+        session.execute(update(JobRow).values(status=JobStatus.SUCCEEDED, holder=None))
+    assert not is_over()
 
 
 def test_a_job_whose_worker_is_killed_ends_its_process_and_is_requeued_by_the_sweep(

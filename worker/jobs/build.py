@@ -31,7 +31,7 @@ def build_meta_learner(context: JobContext, run: JobRun) -> None:
     build = _load_build(context, run.subject_id)
     progress = ProgressLog(context, run)
     try:
-        with context.workspace() as workspace:
+        with context.workspace(run) as workspace:
             learner = _train(context, run, build, workspace, progress)
             _deliver(context, run, build, workspace, learner, progress)
     except MlError as error:
@@ -128,7 +128,7 @@ def _deliver(
         report=_report(build, progress),
         object_key="",
     )
-    row.object_key = meta_learner_key(row.id)
+    row.object_key = meta_learner_key(build.id, row.id)
     with path.open("rb") as stream:
         context.store.put(row.object_key, stream, row.size_bytes)
     try:

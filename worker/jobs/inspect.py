@@ -16,13 +16,14 @@ from pool.database.tables import ModelRow
 from pool.domain import JobRun, JobStatus
 from pool.storage.store import model_key, quarantine_key
 from pool.usecases.inspect import accept_model, begin_inspection, reject_model
-from worker.context import JobContext, TryAgain
+from worker.context import DiskFull, JobContext, TryAgain
 from worker.teachers import file_sha256, manifest_of
 
 log = logging.getLogger(__name__)
 
 NOISE_SEED = 0
 AIRLOCK_FAULT = "airlock-fault"  # the airlock itself failed: a full disk, say
+FULL_DISK = ("(ENOSPC)", "(EDQUOT)")  # how its reason names one
 ADVICE: dict[type[MlError], str] = {
     CheckpointMismatch: "Upload the state dict of the backbone that the manifest names, or name "
     "the backbone that the state dict belongs to.",
@@ -59,7 +60,7 @@ def inspect_model(context: JobContext, run: JobRun) -> None:
     with context.database.write() as session:
         model = begin_inspection(session, run.subject_id)
     if model is not None:
-        with context.workspace() as workspace:
+        with context.workspace(run) as workspace:
             _decide(context, run, model, workspace)
     else:
         with context.database.write() as session:
@@ -121,7 +122,8 @@ def examine(context: JobContext, model: ModelRow, workspace: Path) -> Accepted |
         _fit(converted, canonical, model)
     except Refused as refusal:
         if refusal.code == AIRLOCK_FAULT:
-            raise TryAgain(refusal.reason) from refusal
+            full = any(code in refusal.reason for code in FULL_DISK)
+            raise (DiskFull if full else TryAgain)(refusal.reason) from refusal
         return Rejected(code=refusal.code, reason=refusal.reason, recipe=refusal.recipe)
     except MlError as error:
         advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), "")
