@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.followers import Followers
 from app.inference import Inference
+from pool.actors import actor
 from pool.database.session import Database
 from pool.domain import Caller, Scope
 from pool.errors import NotAuthenticated
@@ -82,6 +83,8 @@ def get_caller(
         raise NotAuthenticated("Send an API key: `Authorization: Bearer mp_...`.")
     with database.read() as session:
         caller = authenticate(session, credentials.credentials)
+    who = actor()
+    who.organisation_id, who.key_id = caller.organisation_id, caller.key_id
     request.state.caller = caller  # tells the rate limit that the key is valid
     return caller
 
@@ -103,3 +106,4 @@ BuildWriter = Annotated[Caller, Depends(caller_with(Scope.BUILDS_WRITE))]
 Predictor = Annotated[Caller, Depends(caller_with(Scope.PREDICT))]
 KeyAdmin = Annotated[Caller, Depends(caller_with(Scope.KEYS_ADMIN))]
 PoolAdmin = Annotated[Caller, Depends(caller_with(Scope.POOLS_ADMIN))]
+Auditor = Annotated[Caller, Depends(caller_with(Scope.AUDIT_READ))]

@@ -32,6 +32,7 @@ STATUS: dict[type[PoolError], HTTPStatus] = {
     errors.PoolNameAmbiguous: HTTPStatus.CONFLICT,
     errors.OrganisationExists: HTTPStatus.CONFLICT,
     errors.LastOwner: HTTPStatus.CONFLICT,
+    errors.KeyEnded: HTTPStatus.CONFLICT,
     errors.ContributedAlready: HTTPStatus.CONFLICT,
     errors.ManifestConflict: HTTPStatus.CONFLICT,
     errors.ModelInUse: HTTPStatus.CONFLICT,

@@ -2,13 +2,14 @@
 
 A single task looks at all followed jobs twice a second in one query and keeps each one's latest
 events, which its followers share. So the load on SQL grows with the jobs that are followed and what
-happens to them, not with those who follow, and nobody who waits holds a thread.
+happens to them, not with those who follow, and nobody who waits holds a thread. The same look finds
+whose key has ended and who may not see the job any more.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from pool.database import jobs
-from pool.database.following import Standing, standings
+from pool.database.following import Standing, Watch, standings, still_permitted
 from pool.database.session import Database
 from pool.database.tables import JobEventRow
 from pool.errors import TooManyFollowers
@@ -54,10 +55,12 @@ class Story:
 
 
 class Follower:
-    """One client's view of one job."""
+    """One client's view of one job, for as long as they may have it."""
 
-    def __init__(self, followers: "Followers", job_id: str, story: Story) -> None:
-        self._followers, self._job_id, self._story = followers, job_id, story
+    def __init__(self, followers: "Followers", watch: Watch, story: Story) -> None:
+        self._followers, self.watch, self.story = followers, watch, story
+        self.ended = False
+        """Whether their key has ended, or the job is not theirs to see: tell nothing more."""
 
     @property
     def dismissed(self) -> bool:
@@ -71,32 +74,37 @@ class Follower:
             At most EVENTS_A_READ events in order, and whether the story ends with them.
         """
         deadline = asyncio.get_running_loop().time() + wait_s
-        while self._story.seq <= seq and not self._story.over and await self._change(deadline):
+        while self.story.seq <= seq and not self.story.over and await self._change(deadline):
             pass
-        if self._story.seq <= seq:
-            return [], self._story.over
-        if self._story.remembers(seq):
-            found = [event for event in self._story.latest if event.seq > seq][:EVENTS_A_READ]
+        if self.ended:
+            return [], False
+        if self.story.seq <= seq:
+            return [], self.story.over
+        if self.story.remembers(seq):
+            found = [event for event in self.story.latest if event.seq > seq][:EVENTS_A_READ]
         else:
-            found = await run_in_threadpool(self._followers.read, self._job_id, seq)
-        return found, self._story.over and bool(found) and found[-1].seq >= self._story.seq
+            found, permitted = await run_in_threadpool(self._followers.read, self.watch, seq)
+            if not permitted:
+                self.ended = True
+                return [], False
+        return found, self.story.over and bool(found) and found[-1].seq >= self.story.seq
 
     async def end(self, *, wait_s: float) -> None:
         """Return when the job is over, after `wait_s` at the latest."""
         deadline = asyncio.get_running_loop().time() + wait_s
-        while not self._story.over and await self._change(deadline):
+        while not self.story.over and await self._change(deadline):
             pass
 
     async def _change(self, deadline: float) -> bool:
         """Wait for the story to go on; False when it is time to answer."""
         left_s = deadline - asyncio.get_running_loop().time()
-        if left_s <= 0 or self.dismissed:
+        if left_s <= 0 or self.dismissed or self.ended:
             return False
         try:
-            await asyncio.wait_for(self._story.changed.wait(), left_s)
+            await asyncio.wait_for(self.story.changed.wait(), left_s)
         except TimeoutError:
             return False
-        return not self.dismissed
+        return not (self.dismissed or self.ended)
 
 
 class Followers:
@@ -107,11 +115,12 @@ class Followers:
         self.most = most
         self.count = 0
         self._stories: dict[str, Story] = {}
+        self._present: set[Follower] = set()
         self._watch: asyncio.Task[None] | None = None
         self.closed = False
 
     @asynccontextmanager
-    async def following(self, job_id: str) -> AsyncIterator[Follower]:
+    async def following(self, watch: Watch) -> AsyncIterator[Follower]:
         """Follow a job for as long as the context is open.
 
         Raises:
@@ -124,6 +133,7 @@ class Followers:
                 retry_after_s=RETRY_AFTER_S,
             )
         self.count += 1
+        job_id = watch.job_id
         story = self._stories.setdefault(job_id, Story())
         story.followers += 1
         try:
@@ -132,7 +142,12 @@ class Followers:
                     await self._look([job_id])
             if self._watch is None or self._watch.done():
                 self._watch = asyncio.create_task(self._keep_looking())
-            yield Follower(self, job_id, story)
+            follower = Follower(self, watch, story)
+            self._present.add(follower)
+            try:
+                yield follower
+            finally:
+                self._present.discard(follower)
         finally:
             self.count -= 1
             story.followers -= 1
@@ -145,10 +160,11 @@ class Followers:
         for story in self._stories.values():
             story.wake()
 
-    def read(self, job_id: str, after: int) -> list[JobEventRow]:
-        """Events from SQL, for one who is behind what memory holds."""
+    def read(self, watch: Watch, after: int) -> tuple[list[JobEventRow], bool]:
+        """Events from SQL, for one who is behind what memory holds; whether they may have them."""
         with self._database.read() as session:
-            return jobs.events_after(session, job_id, after, limit=EVENTS_A_READ)
+            events = jobs.events_after(session, watch.job_id, after, limit=EVENTS_A_READ)
+            return events, bool(still_permitted(session, [watch]))
 
     async def _keep_looking(self) -> None:
         while self._stories:
@@ -161,16 +177,26 @@ class Followers:
 
     async def _look(self, job_ids: Sequence[str]) -> None:
         known = {job_id: self._stories[job_id].seq for job_id in job_ids}
-        found = await run_in_threadpool(self._news, known)
+        watching = list(self._present)
+        found, permitted = await run_in_threadpool(
+            self._news, known, {follower.watch for follower in watching}
+        )
+        for follower in watching:
+            if follower.watch not in permitted:
+                follower.ended = True
+                follower.story.wake()
         for job_id, (standing, events) in found.items():
             story = self._stories.get(job_id)
             if story is not None and not story.over and story.seq == known[job_id]:
                 _go_on(story, standing, events)
 
-    def _news(self, known: Mapping[str, int]) -> dict[str, tuple[Standing, list[JobEventRow]]]:
+    def _news(
+        self, known: Mapping[str, int], watches: Collection[Watch]
+    ) -> tuple[dict[str, tuple[Standing, list[JobEventRow]]], set[Watch]]:
         """Of each job where it stands, and its events after the known one as far as one read goes.
 
-        Standing first, events second: of a job that is over, the events are then complete.
+        Standing first, events second: of a job that is over, the events are then complete. Who may
+        have them comes last: whatever happened after a key's end is not told to its holder.
         """
         found = {}
         with self._database.read() as session:
@@ -181,7 +207,8 @@ class Followers:
                 if standing.last_seq > after:
                     events = jobs.events_after(session, job_id, after, limit=EVENTS_A_READ)
                 found[job_id] = (standing, events)
-        return found
+            permitted = still_permitted(session, watches) if watches else set()
+        return found, permitted
 
 
 def _go_on(story: Story, standing: Standing, events: Sequence[JobEventRow]) -> None:

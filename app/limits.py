@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import unexpected
 from app.metrics import Instruments
+from pool.actors import Actor, acting
 from pool.logs import bound
 
 log = logging.getLogger("modelpool.access")
@@ -48,7 +49,8 @@ class RequestId:
             await send(message)
 
         instruments: Instruments = scope["app"].state.instruments
-        with bound(request_id=request_id), instruments.in_flight.track_inprogress():
+        who = Actor(request_id=request_id)
+        with bound(request_id=request_id), acting(who), instruments.in_flight.track_inprogress():
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception as error:  # noqa: BLE001  # else the web server would log its message

@@ -21,6 +21,7 @@ from app.metrics import make_instruments
 from app.rate_limit import RateLimit
 from app.readiness import Readiness
 from app.routes import (
+    audit,
     build_events,
     builds,
     health,
@@ -85,6 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         pools,
         members,
         keys,
+        audit,
         usage,
         problems,
         health,

@@ -70,6 +70,8 @@ class Caller:
 
     organisation_id: str
     key_id: str
+    secret_sha256: str
+    """Of the secret that was sent: a rotation ends it while the key goes on."""
     scopes: frozenset[Scope]
 
 

@@ -60,6 +60,10 @@ class ContributedAlready(PoolError):
     """Another member has contributed the same checkpoint."""
 
 
+class KeyEnded(PoolError):
+    """The API key has ended."""
+
+
 class ChecksumMismatch(PoolError):
     """The bytes received are not the bytes the manifest describes."""
 

@@ -14,12 +14,11 @@ from app.threads import ThreadedRoute
 from app.waiting import FollowerDep, WaitS, visible_build
 from pool import errors
 from pool.database.tables import JobEventRow
-from pool.errors import BuildNotFound
 
 router = APIRouter(prefix="/v1/builds", tags=["builds"], route_class=ThreadedRoute)
 
-LOOK_AGAIN_S = 10.0
-"""How long a stream may go on after its caller may not see the build any more."""
+SILENCE_S = 10.0
+"""How long a stream waits at a time."""
 RETRY_MS = 2000
 
 
@@ -50,30 +49,26 @@ class EventPage(BaseModel):
     responses=responses(errors.BuildNotFound, errors.RoleRequired, errors.TooManyFollowers),
 )
 async def follow_build(
-    build_id: str,
     follower: FollowerDep,
-    database: DatabaseDep,
-    caller: BuildReader,
     last_event_id: Annotated[int, Header(ge=0, lt=2**31)] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """The build's story as server-sent events, from `Last-Event-ID` on, until it is over.
 
-    A server that stops ends the stream with a `retry:` line: reconnect with `Last-Event-ID`.
+    A server that stops ends the stream with a `retry:` line: reconnect with `Last-Event-ID`. So
+    does the end of the key, without that line, and before anything that happens after it.
     """
     seen, over = last_event_id, False
     while not over:
-        events, over = await follower.after(seen, wait_s=LOOK_AGAIN_S)
+        events, over = await follower.after(seen, wait_s=SILENCE_S)
         for row in events:
             event, seen = EventOut.of(row), row.seq
             yield ServerSentEvent(data=event.data, event=event.event, id=str(event.seq))
+        if follower.ended:
+            return
         if events or over:
             continue
         if follower.dismissed:
             yield ServerSentEvent(comment="the server stops; reconnect", retry=RETRY_MS)
-            return
-        try:
-            await run_in_threadpool(visible_build, database, caller, build_id)
-        except BuildNotFound:
             return
 
 
@@ -82,7 +77,10 @@ async def follow_build(
     responses=responses(errors.BuildNotFound, errors.RoleRequired, errors.TooManyFollowers),
 )
 async def poll_build(
+    build_id: str,
     follower: FollowerDep,
+    database: DatabaseDep,
+    caller: BuildReader,
     after: Annotated[
         int, Query(ge=0, lt=2**31, description="`next` of the answer before; 0 for the beginning.")
     ] = 0,
@@ -90,5 +88,7 @@ async def poll_build(
 ) -> EventPage:
     """The same events without a stream: answers as soon as there are any, or after `wait_s`."""
     events, over = await follower.after(after, wait_s=wait_s)
+    if follower.ended:
+        await run_in_threadpool(visible_build, database, caller, build_id)  # says what ended it
     items = [EventOut.of(row) for row in events]
     return EventPage(items=items, next=items[-1].seq if items else after, over=over)

@@ -16,9 +16,11 @@ from pool import errors
 from pool.database import repository
 from pool.database.tables import ApiKeyRow
 from pool.domain import Scope, utc_now
-from pool.usecases.keys import create_key, revoke_key
+from pool.usecases.keys import check_may_give, create_key, revoke_key, rotate_key
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=ThreadedRoute)
+
+MAX_OVERLAP_S = 30 * 24 * 3600.0
 
 EXAMPLE: JsonDict = {"name": "contributor, ward 3", "scopes": ["models:read", "models:write"]}
 
@@ -49,6 +51,9 @@ class KeyOut(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    previous_until: datetime | None = Field(
+        description="Until when the secret before the last rotation is valid, too."
+    )
 
     @classmethod
     def of(cls, row: ApiKeyRow) -> Self:
@@ -60,6 +65,7 @@ class KeyOut(BaseModel):
             created_at=row.created_at,
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,
+            previous_until=row.previous_until,
         )
 
 
@@ -85,7 +91,8 @@ def add_key(
     session: SessionDep,
     caller: KeyAdmin,
 ) -> NewKeyOut:
-    """Make a key with some scopes; it is shown in this answer and never again."""
+    """Make a key with some of your own key's scopes; it is shown in this answer and never again."""
+    check_may_give(caller, order.scopes)
     row, key = create_key(
         session,
         caller.organisation_id,
@@ -102,6 +109,34 @@ def list_keys(session: SessionDep, caller: KeyAdmin) -> KeyList:
     """Your organisation's keys, oldest first."""
     rows = repository.list_keys(session, caller.organisation_id)
     return KeyList(items=[KeyOut.of(row) for row in rows])
+
+
+class RotationIn(BaseModel):
+    """How to change a key's secret."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_s": 3600}]})
+
+    overlap_s: Annotated[float, Field(ge=0, le=MAX_OVERLAP_S)] = Field(
+        default=0.0, description="How long the present secret stays valid, too."
+    )
+
+
+@router.post(
+    "/{key_id}/rotate",
+    status_code=HTTPStatus.CREATED,
+    responses=responses(errors.KeyNotFound, errors.KeyEnded, *CREATES),
+)
+def renew_key(
+    key_id: str,
+    order: RotationIn,
+    once: Annotated[Once, once_for(Scope.KEYS_ADMIN)],
+    session: SessionDep,
+    caller: KeyAdmin,
+) -> NewKeyOut:
+    """Give a key a new secret, shown in this answer; the present one ends at once, or later."""
+    row, key = rotate_key(session, caller, key_id, overlap_s=order.overlap_s)
+    made = NewKeyOut(**KeyOut.of(row).model_dump(), key=key)
+    return once.keep(session, made, shown_once=frozenset({"key"}))
 
 
 @router.delete("/{key_id}", responses=responses(errors.KeyNotFound))

@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, false, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from pool.database import audit
 from pool.database.session import send_after_commit
 from pool.database.tables import JobEventRow, JobRow
-from pool.domain import JobKind, JobRun, JobStatus, new_id, utc_now
+from pool.domain import FINAL_JOBS, JobKind, JobRun, JobStatus, new_id, utc_now
 from pool.errors import LeaseLost
 
 BACK_OFF_S = (0.0, 5.0, 20.0, 60.0)
@@ -282,3 +283,5 @@ def _append_event(session: Session, job_id: str, kind: str, payload: Mapping[str
     last = session.scalar(select(func.max(JobEventRow.seq)).where(JobEventRow.job_id == job_id))
     session.add(JobEventRow(job_id=job_id, seq=(last or 0) + 1, kind=kind, payload=dict(payload)))
     session.flush()
+    if kind == "status" and payload["status"] in FINAL_JOBS:
+        audit.record_end_of_build(session, job_id, payload["status"])

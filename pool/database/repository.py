@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from pool.database.tables import (
@@ -17,7 +17,7 @@ from pool.database.tables import (
     PoolRow,
 )
 from pool.database.visible import may_know, may_see, pools_of, require_role
-from pool.domain import LIVE_MODELS, JobStatus, ModelStatus
+from pool.domain import LIVE_MODELS, JobStatus, ModelStatus, utc_now
 from pool.errors import (
     BuildNotFound,
     MetaLearnerNotFound,
@@ -199,8 +199,11 @@ def unfinished_builds_over(session: Session, model_id: str) -> Sequence[BuildRow
 
 
 def find_key(session: Session, secret_sha256: str) -> ApiKeyRow | None:
-    """The API key with this hash, whatever its state."""
-    return session.scalar(select(ApiKeyRow).where(ApiKeyRow.secret_sha256 == secret_sha256))
+    """The API key with this hash, whatever its state, or with it until its rotation counts."""
+    before = and_(ApiKeyRow.previous_sha256 == secret_sha256, ApiKeyRow.previous_until > utc_now())
+    return session.scalar(
+        select(ApiKeyRow).where(or_(ApiKeyRow.secret_sha256 == secret_sha256, before))
+    )
 
 
 def list_keys(session: Session, organisation_id: str) -> Sequence[ApiKeyRow]:

@@ -9,6 +9,8 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
+from pool.database.audit import append_recorded
+
 BUSY_TIMEOUT_MS = 30_000
 
 Send = Callable[[str, str], None]
@@ -40,6 +42,7 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session:
             with session.begin():
                 yield session
+                append_recorded(session)
             for job_id, kind in session.info.pop("jobs", []):
                 self._send(job_id, kind)
 

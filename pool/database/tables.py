@@ -87,6 +87,9 @@ class ApiKeyRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    previous_sha256: Mapped[str | None] = mapped_column(String(64), unique=True, index=True)
+    """Of the secret before the last rotation, which stays valid until then."""
+    previous_until: Mapped[datetime | None]
 
 
 class PoolRow(Base):

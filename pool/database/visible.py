@@ -21,7 +21,7 @@ SEEN_BY: dict[Recorded, Action] = {
 }
 
 
-def pools_of(organisation_id: str, action: Action | None = None) -> Select[tuple[str]]:
+def pools_of(organisation_id: str, action: Action | None = None) -> Select[str]:
     """The ids of the pools in which the organisation may do this, or is a member at all."""
     query = select(PoolMemberRow.pool_id).where(PoolMemberRow.organisation_id == organisation_id)
     return query if action is None else query.where(PoolMemberRow.role.in_(PERMITS[action]))

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from pool.database import jobs, repository
+from pool.database import audit, jobs, repository
+from pool.database.audit import Act
 from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, ModelRow, PoolRow
 from pool.database.visible import require_role
 from pool.domain import JobKind, ModelStatus, Recipe, new_id
@@ -54,6 +55,7 @@ def start_build(
     ]
     session.add(build)
     session.flush()
+    record_build(session, Act.BUILD_REQUESTED, build)
     return build
 
 
@@ -111,6 +113,7 @@ def cancel_build(session: Session, organisation_id: str, build_id: str) -> Build
         session.refresh(build.job)
         raise BuildFinished(f"The build has already {build.job.status}; nothing was changed.")
     session.refresh(build.job)
+    record_build(session, Act.BUILD_CANCELED, build)
     return build
 
 
@@ -119,4 +122,24 @@ def record_meta_learner(session: Session, build: BuildRow, row: MetaLearnerRow) 
     session.add(row)
     session.flush()
     build.meta_learner_id = row.id
+    audit.record(
+        session,
+        Act.META_LEARNER_DELIVERED,
+        row.id,
+        pool_id=row.pool_id,
+        organisation_id=row.organisation_id,
+        detail=row.sha256,
+    )
     return row
+
+
+def record_build(session: Session, act: Act, build: BuildRow) -> None:
+    """Note for the audit trail what happened to a build."""
+    audit.record(
+        session,
+        act,
+        build.id,
+        pool_id=build.pool_id,
+        organisation_id=build.organisation_id,
+        detail=build.algorithm,
+    )

@@ -3,6 +3,7 @@
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from pool.database.audit import Act, record
 from pool.database.tables import ModelRow
 from pool.domain import ModelStatus, utc_now
 
@@ -29,7 +30,7 @@ def accept_model(
     n_parameters: int,
 ) -> bool:
     """inspecting -> ready, now pointing at its canonical weights; False when it was withdrawn."""
-    accepted = session.scalar(
+    accepted = session.scalars(
         update(ModelRow)
         .where(ModelRow.id == model_id, ModelRow.status.in_(UNDER_INSPECTION))
         .values(
@@ -40,14 +41,16 @@ def accept_model(
             n_parameters=n_parameters,
             updated_at=utc_now(),
         )
-        .returning(ModelRow.id)
-    )
+        .returning(ModelRow)
+    ).one_or_none()
+    if accepted is not None:
+        _record(session, Act.MODEL_ACCEPTED, accepted, detail=canonical_sha256)
     return accepted is not None
 
 
 def reject_model(session: Session, model_id: str, *, code: str, reason: str, recipe: str) -> None:
     """inspecting -> rejected, with the reason and what its uploader can do."""
-    session.execute(
+    rejected = session.scalars(
         update(ModelRow)
         .where(ModelRow.id == model_id, ModelRow.status.in_(UNDER_INSPECTION))
         .values(
@@ -58,4 +61,18 @@ def reject_model(session: Session, model_id: str, *, code: str, reason: str, rec
             object_key=None,
             updated_at=utc_now(),
         )
+        .returning(ModelRow)
+    ).one_or_none()
+    if rejected is not None:
+        _record(session, Act.MODEL_REJECTED, rejected, detail=code)
+
+
+def _record(session: Session, act: Act, model: ModelRow, *, detail: str) -> None:
+    record(
+        session,
+        act,
+        model.id,
+        pool_id=model.pool_id,
+        organisation_id=model.organisation_id,
+        detail=detail,
     )

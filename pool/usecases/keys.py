@@ -2,16 +2,17 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from pool.database import repository
+from pool.database.audit import Act, record
 from pool.database.tables import ApiKeyRow
 from pool.domain import Caller, Scope, new_id, utc_now
-from pool.errors import InvalidInput, KeyNotFound, NotAllowed, NotAuthenticated
+from pool.errors import InvalidInput, KeyEnded, KeyNotFound, NotAllowed, NotAuthenticated
 
 PREFIX = "mp_"
 MIN_SECRET_CHARS = 24
@@ -53,6 +54,48 @@ def create_key(
     )
     session.add(row)
     session.flush()
+    _record(session, Act.KEY_MADE, row)
+    return row, secret
+
+
+def check_may_give(caller: Caller, scopes: Collection[str]) -> None:
+    """Return if a key of the caller's may hold these scopes.
+
+    Raises:
+        NotAllowed: the caller's own key lacks one: it could make itself a stronger one.
+    """
+    lacking = sorted(set(scopes) - caller.scopes)
+    if lacking:
+        raise NotAllowed(
+            f"Your key lacks {', '.join(lacking)}, so it cannot give it to another; leave it out, "
+            "or use a key that has it."
+        )
+
+
+def rotate_key(
+    session: Session, caller: Caller, key_id: str, *, overlap_s: float
+) -> tuple[ApiKeyRow, str]:
+    """A new secret for a key; the present one stays valid for a while, an earlier one does not.
+
+    Raises:
+        KeyNotFound: the organisation has none of this id.
+        KeyEnded: it was revoked or has expired.
+        NotAllowed: it may do more than the caller's key.
+    """
+    own = (ApiKeyRow.organisation_id == caller.organisation_id, ApiKeyRow.id == key_id)
+    row = session.scalar(select(ApiKeyRow).where(*own).with_for_update())
+    if row is None:
+        raise KeyNotFound("There is no API key of this id; GET /v1/keys lists yours.")
+    now = utc_now()
+    if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
+        raise KeyEnded("The key has ended already; make another with POST /v1/keys.")
+    check_may_give(caller, row.scopes)
+    secret = PREFIX + secrets.token_urlsafe(32)
+    row.previous_sha256 = row.secret_sha256 if overlap_s > 0 else None
+    row.previous_until = now + timedelta(seconds=overlap_s) if overlap_s > 0 else None
+    row.secret_sha256 = hash_key(secret)
+    session.flush()
+    _record(session, Act.KEY_ROTATED, row)
     return row, secret
 
 
@@ -60,9 +103,18 @@ def authenticate(session: Session, key: str) -> Caller:
     """Who holds this key.
 
     Raises:
-        NotAuthenticated: nobody, or it expired or was revoked.
+        NotAuthenticated: nobody, or it expired, was rotated away or was revoked.
     """
-    row = repository.find_key(session, hash_key(key))
+    return authenticate_again(session, hash_key(key))
+
+
+def authenticate_again(session: Session, secret_sha256: str) -> Caller:
+    """The same for a key that was sent a while ago, and of which only the hash is known.
+
+    Raises:
+        NotAuthenticated: it has ended since.
+    """
+    row = repository.find_key(session, secret_sha256)
     if row is None or row.revoked_at is not None:
         raise NotAuthenticated("The API key is not valid; ask your administrator for one.")
     if row.expires_at is not None and row.expires_at <= utc_now():
@@ -70,6 +122,7 @@ def authenticate(session: Session, key: str) -> Caller:
     return Caller(
         organisation_id=row.organisation_id,
         key_id=row.id,
+        secret_sha256=secret_sha256,
         scopes=frozenset(Scope(scope) for scope in row.scopes),
     )
 
@@ -91,10 +144,20 @@ def revoke_key(session: Session, organisation_id: str, key_id: str) -> ApiKeyRow
         KeyNotFound: the organisation has none of this id.
     """
     own = (ApiKeyRow.organisation_id == organisation_id, ApiKeyRow.id == key_id)
-    session.execute(
-        update(ApiKeyRow).where(*own, ApiKeyRow.revoked_at.is_(None)).values(revoked_at=utc_now())
+    ended = session.scalar(
+        update(ApiKeyRow)
+        .where(*own, ApiKeyRow.revoked_at.is_(None))
+        .values(revoked_at=utc_now())
+        .returning(ApiKeyRow.id)
     )
     row = session.scalar(select(ApiKeyRow).where(*own))
     if row is None:
         raise KeyNotFound("There is no API key of this id; GET /v1/keys lists yours.")
+    if ended is not None:
+        _record(session, Act.KEY_REVOKED, row)
     return row
+
+
+def _record(session: Session, act: Act, row: ApiKeyRow) -> None:
+    """Keys are of no pool: their own organisation's auditors see this."""
+    record(session, act, row.id, organisation_id=row.organisation_id)

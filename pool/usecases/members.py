@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from pool.database import repository
 from pool.database.access_tables import PoolMemberRow
+from pool.database.audit import Act, record
 from pool.database.tables import OrganisationRow, PoolRow
 from pool.database.visible import require_role, roles_in
 from pool.errors import LastOwner, MemberNotFound, OrganisationNotFound
@@ -115,6 +116,15 @@ def _change(session: Session, pool: PoolRow, member_id: str, wanted: frozenset[R
     for role in in_order(wanted - held):
         session.add(PoolMemberRow(organisation_id=member_id, pool_id=pool.id, role=role))
     session.flush()
+    if wanted != held:
+        record(
+            session,
+            Act.MEMBER_CHANGED if wanted else Act.MEMBER_REMOVED,
+            member_id,
+            pool_id=pool.id,
+            organisation_id=member_id,
+            detail=",".join(in_order(wanted)) or None,
+        )
     return bool(held)
 
 

@@ -3,6 +3,7 @@
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from pool.database.audit import Act, record
 from pool.database.tables import OrganisationRow
 from pool.domain import Scope, new_id
 from pool.errors import OrganisationExists
@@ -26,6 +27,7 @@ def add_organisation(session: Session, name: str) -> OrganisationRow:
         raise OrganisationExists(
             f"There is an organisation named {name!r} already; choose another name."
         ) from error
+    record(session, Act.ORGANISATION_ADDED, organisation.id, organisation_id=organisation.id)
     create_pool(session, organisation.id, name=DEFAULT_POOL, description=None)
     return organisation
 

@@ -3,6 +3,7 @@
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from pool.database.audit import Act, record
 from pool.database.tables import PoolRow
 from pool.domain import new_id
 from pool.errors import PoolExists
@@ -26,4 +27,5 @@ def create_pool(
     except IntegrityError as error:
         raise PoolExists(f"There is a pool named {name!r} already; choose another name.") from error
     found_pool(session, row)
+    record(session, Act.POOL_MADE, row.id, pool_id=row.id, organisation_id=organisation_id)
     return row

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from pool.database import jobs, repository
+from pool.database.audit import Act, record
 from pool.database.session import Database
 from pool.database.tables import ModelRow, PoolRow
 from pool.database.visible import require_role
@@ -70,6 +71,14 @@ def receive_model(
             session.add(model)
             session.flush()
             jobs.create(session, JobKind.INSPECT, model.id)
+            record(
+                session,
+                Act.MODEL_UPLOADED,
+                model.id,
+                pool_id=pool.id,
+                organisation_id=organisation_id,
+                detail=sha256,
+            )
             if on_new is not None:
                 on_new(session, model)
     except IntegrityError:

@@ -3,7 +3,8 @@
 from sqlalchemy.orm import Session
 
 from pool.database import jobs, repository
-from pool.database.tables import ModelRow
+from pool.database.audit import Act, record
+from pool.database.tables import MetaLearnerRow, ModelRow
 from pool.database.visible import require_role
 from pool.domain import ENSEMBLE, LIVE_MODELS, MetaLearnerStatus, ModelStatus, utc_now
 from pool.errors import ModelInUse
@@ -36,12 +37,19 @@ def withdraw_model(
         if learner.backbone == ENSEMBLE:
             store.delete(learner.object_key)
             learner.status = MetaLearnerStatus.RETIRED
+            _record(session, Act.META_LEARNER_RETIRED, learner)
         elif learner.status == MetaLearnerStatus.ACTIVE:
             learner.status = MetaLearnerStatus.TAINTED
+            _record(session, Act.META_LEARNER_TAINTED, learner)
     if model.object_key is not None:
         store.delete(model.object_key)
     model.status = ModelStatus.WITHDRAWN
     model.object_key = None
     model.updated_at = utc_now()
     session.flush()
+    _record(session, Act.MODEL_WITHDRAWN, model)
     return model
+
+
+def _record(session: Session, act: Act, row: ModelRow | MetaLearnerRow) -> None:
+    record(session, act, row.id, pool_id=row.pool_id, organisation_id=row.organisation_id)
