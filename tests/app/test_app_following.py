@@ -11,15 +11,18 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from live import serving
-from sqlalchemy import event, text
+from sqlalchemy import event, text, update
 from starlette.testclient import TestClient
 
 from app.followers import EVENTS_A_READ, POLL_S
 from pool.database import jobs
+from pool.database.access_tables import PoolMemberRow
 from pool.database.session import Database
-from pool.database.tables import BuildRow, JobEventRow, ModelRow
-from pool.domain import JobKind, JobRun, JobStatus, ModelStatus
+from pool.database.tables import ApiKeyRow, BuildRow, JobEventRow, ModelRow, PoolRow
+from pool.domain import JobKind, JobRun, JobStatus, ModelStatus, Scope, utc_now
+from pool.roles import Role
 from pool.usecases.inspect import accept_model
+from pool.usecases.keys import create_key, revoke_key
 from tests.factories import ADMIN
 
 AddBuild = Callable[..., BuildRow]
@@ -284,3 +287,66 @@ def test_a_models_record_waits_for_its_inspection_if_asked(
 @pytest.mark.parametrize("path", ["/v1/builds/bld_x", "/v1/models/mdl_x"])
 def test_nobody_waits_for_what_is_not_there(client: TestClient, path: str) -> None:
     assert client.get(path, params={"wait_s": 30}).status_code == 404
+
+
+def revoke(database: Database, organisation_id: str, key_id: str) -> None:
+    with database.write() as session:
+        revoke_key(session, organisation_id, key_id)
+
+
+def expire(database: Database, organisation_id: str, key_id: str) -> None:
+    with database.write() as session:
+        session.get_one(ApiKeyRow, key_id).expires_at = utc_now()
+
+
+def rotate_away(database: Database, organisation_id: str, key_id: str) -> None:
+    with database.write() as session:
+        session.get_one(ApiKeyRow, key_id).secret_sha256 = "0" * 64
+
+
+def take_the_role(database: Database, organisation_id: str, key_id: str) -> None:
+    with database.write() as session:
+        session.execute(
+            update(PoolMemberRow)
+            .where(PoolMemberRow.organisation_id == organisation_id)
+            .values(role=Role.CONSUMER)
+        )
+
+
+ENDINGS = {"revoked": revoke, "expired": expire, "rotated": rotate_away, "role": take_the_role}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_what_follows_by_a_key_hears_nothing_that_happens_after_its_end(
+    app: FastAPI,
+    database: Database,
+    pool_row: PoolRow,
+    running: tuple[str, JobRun],
+    how: str,
+) -> None:
+    build_id, run = running
+    with database.write() as session:
+        row, secret = create_key(
+            session, pool_row.organisation_id, name="k", scopes=[Scope.BUILDS_READ]
+        )
+    tell(database, run, 1)
+    headers = {"Authorization": f"Bearer {secret}"}
+    with (
+        serving(app) as url,
+        httpx.Client(base_url=url, headers=headers, timeout=60) as http,
+        ThreadPoolExecutor() as pool,
+    ):
+        following = pool.submit(stream, http, build_id, 0)
+        polling = pool.submit(
+            http.get, f"/v1/builds/{build_id}/events/poll", params={"after": 1, "wait_s": 30}
+        )
+        waiting = pool.submit(http.get, f"/v1/builds/{build_id}", params={"wait_s": 30})
+        until = threading.Event()
+        while app.state.followers.count < 3:
+            until.wait(0.02)
+        ENDINGS[how](database, pool_row.organisation_id, row.id)
+        tell(database, run, 2)
+        assert [seq for seq, _, _ in following.result()] == [1]
+        refused = 403 if how == "role" else 401
+        assert (polling.result().status_code, waiting.result().status_code) == (refused, refused)
+    assert app.state.followers.count == 0

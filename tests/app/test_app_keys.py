@@ -1,5 +1,6 @@
 """Who may do what: every route asks for its scope, and keys are shown once and end at once."""
 
+import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,7 +11,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from pool.database.session import Database
-from pool.database.tables import PoolRow
+from pool.database.tables import ApiKeyRow, PoolRow
 from pool.domain import Scope, utc_now
 from pool.usecases.keys import create_key
 
@@ -36,6 +37,8 @@ NEEDS: dict[str, Scope] = {
     "GET /v1/keys": Scope.KEYS_ADMIN,
     "POST /v1/keys": Scope.KEYS_ADMIN,
     "DELETE /v1/keys/{key_id}": Scope.KEYS_ADMIN,
+    "POST /v1/keys/{key_id}/rotate": Scope.KEYS_ADMIN,
+    "GET /v1/audit": Scope.AUDIT_READ,
 }
 ANY_KEY = {"GET /v1/usage"}
 OPEN = {
@@ -166,3 +169,86 @@ def test_a_wrong_order_for_a_key_is_refused_by_part(
     answer = client.post("/v1/keys", json=order)
     assert answer.status_code == 422
     assert [fault["part"] for fault in answer.json()["errors"]] == [part]
+
+
+def rotate(client: TestClient, key_id: str, **order: Any) -> Any:
+    return client.post(f"/v1/keys/{key_id}/rotate", json=order)
+
+
+def works(app: FastAPI, key: str) -> bool:
+    headers = {"Authorization": f"Bearer {key}"}
+    return TestClient(app, headers=headers).get("/v1/usage").status_code == 200
+
+
+def test_a_rotated_key_keeps_its_id_and_its_secret_before_ends_at_once_or_with_the_overlap(
+    client: TestClient, app: FastAPI, database: Database
+) -> None:
+    made = client.post("/v1/keys", json={"name": "k", "scopes": ["models:read"]}).json()
+    second = rotate(client, made["id"]).json()
+    assert (second["id"], second["scopes"]) == (made["id"], ["models:read"])
+    assert [works(app, each["key"]) for each in (made, second)] == [False, True]
+    third = rotate(client, made["id"], overlap_s=3600).json()
+    assert [works(app, each["key"]) for each in (made, second, third)] == [False, True, True]
+    with database.write() as session:
+        row = session.get_one(ApiKeyRow, made["id"])
+        row.previous_until = utc_now() - timedelta(seconds=1)
+    assert [works(app, each["key"]) for each in (second, third)] == [False, True]
+    fourth = rotate(client, made["id"], overlap_s=3600).json()
+    fifth = rotate(client, made["id"], overlap_s=3600).json()
+    assert [works(app, each["key"]) for each in (third, fourth, fifth)] == [False, True, True]
+    client.delete(f"/v1/keys/{made['id']}")
+    assert [works(app, each["key"]) for each in (fourth, fifth)] == [False, False]
+    ended = rotate(client, made["id"])
+    assert (ended.status_code, ended.json()["code"]) == (409, "key-ended")
+
+
+def test_no_key_makes_or_rotates_one_that_may_do_more_than_itself(
+    client: TestClient, with_scopes: Callable[..., TestClient]
+) -> None:
+    weak = with_scopes(Scope.KEYS_ADMIN, Scope.PREDICT)
+    more = weak.post("/v1/keys", json={"name": "k", "scopes": ["predict", "models:read"]})
+    assert (more.status_code, more.json()["code"]) == (403, "not-allowed")
+    assert "models:read" in more.json()["detail"]
+    same = weak.post("/v1/keys", json={"name": "k", "scopes": ["predict"]}).json()
+    assert rotate(weak, same["id"]).status_code == 201
+    strong = client.post("/v1/keys", json={"name": "k", "scopes": ["models:read"]}).json()
+    assert rotate(weak, strong["id"]).status_code == 403
+    assert weak.delete(f"/v1/keys/{strong['id']}").status_code == 200
+
+
+def test_a_rotation_sent_again_changes_nothing_and_shows_no_secret(
+    client: TestClient, app: FastAPI
+) -> None:
+    made = client.post("/v1/keys", json={"name": "k", "scopes": ["predict"]}).json()
+    client.headers["Idempotency-Key"] = "rotate once"
+    first, again = (rotate(client, made["id"]) for _ in range(2))
+    assert (again.status_code, again.json()["key"]) == (201, None)
+    assert works(app, first.json()["key"])
+
+
+def test_the_audit_trail_names_who_did_what_in_which_request_page_by_page(
+    client: TestClient, with_scopes: Callable[..., TestClient]
+) -> None:
+    made = [client.post("/v1/keys", json={"name": "k", "scopes": ["predict"]}) for _ in range(5)]
+    auditor = with_scopes(Scope.AUDIT_READ)
+    seen: list[dict[str, Any]] = []
+    cursor = None
+    while len(seen) < 100:
+        page = auditor.get(
+            "/v1/audit", params={"limit": 2} | ({"cursor": cursor} if cursor else {})
+        )
+        seen += page.json()["items"]
+        cursor = page.json()["next_cursor"]
+        if cursor is None:
+            break
+    assert [each["seq"] for each in seen] == list(range(len(seen), 0, -1))
+    ours = {each["object_id"]: each for each in seen if each["action"] == "key-made"}
+    for answer in made:
+        event = ours[answer.json()["id"]]
+        assert event["request_id"] == answer.headers["x-request-id"]
+        assert event["key_id"] is not None
+    assert "mp_" not in json.dumps(seen)
+    of_pool = auditor.get("/v1/audit", params={"pool": "default"}).json()["items"]
+    assert [each["action"] for each in of_pool] == ["pool-made"]
+    bad = auditor.get("/v1/audit", params={"cursor": "x"})
+    assert (bad.status_code, bad.json()["errors"][0]["part"]) == (422, "query/cursor")
