@@ -303,7 +303,7 @@ def test_every_operation_answers_every_role_as_the_table_says(
         "GET /v1/meta-learners": walker.learner,
         "GET /v1/pools": world.pool.id,
         "GET /v1/keys": world.key_id,
-        "GET /v1/audit": world.build,
+        "GET /v1/audit": world.pool.id,
     }
     wrong, checks = [], 0
     with TestClient(world.app):
