@@ -18,6 +18,9 @@ ORPHANS = "modelpool.delete_orphans"
 QUEUES = {JobKind.INSPECT: "inspect", JobKind.BUILD: "gpu"}
 SWEEP_QUEUE = QUEUES[JobKind.INSPECT]
 DAY_S = 24 * 3600
+FROM_BEAT = {"queue": SWEEP_QUEUE, "retry": True, "retry_policy": {"max_retries": 1}}
+"""Beat keeps one channel for good, and only a retried message gets it a new one: without, RabbitMQ
+would not hear from it again once their connection broke."""
 ONE_TRY = {"max_retries": 0}
 """To connect: the request that sends the message waits, and the sweep tries again."""
 
@@ -36,6 +39,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker waits for its broker, however long
         broker_connection_timeout=3,
         broker_transport_options=_transport_options(settings),
         task_publish_retry=False,  # a lost message is found by the sweep; a request must not wait
@@ -44,12 +48,12 @@ def make_celery(settings: Settings) -> Celery:
             "sweep": {
                 "task": SWEEP,
                 "schedule": settings.sweep_every_s,
-                "options": {"queue": SWEEP_QUEUE, "expires": 6 * settings.sweep_every_s},
+                "options": {**FROM_BEAT, "expires": 6 * settings.sweep_every_s},
             },
             "orphans": {
                 "task": ORPHANS,
                 "schedule": settings.orphans_every_s,
-                "options": {"queue": SWEEP_QUEUE, "expires": settings.orphans_every_s},
+                "options": {**FROM_BEAT, "expires": settings.orphans_every_s},
             },
         },
         beat_schedule_filename=str(settings.var_dir / "beat-schedule"),
