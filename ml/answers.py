@@ -83,6 +83,13 @@ def answers_of(
     return answers_from(teacher, features, temperature=temperature)
 
 
+@torch.no_grad()
+def logits_of(teacher: Teacher, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+    """A teacher's logits for images in [0, 1], computed where the teacher lies."""
+    logits: Tensor = _head(teacher)(features_of(teacher, images, precision="float32"))
+    return logits
+
+
 def _head(teacher: Teacher) -> nn.Linear:
     classifier = teacher.module.get_submodule("classifier")
     assert isinstance(classifier, nn.Linear)

@@ -207,6 +207,12 @@ class FreeConfig:
     save_every: int = 250
     """Steps between boundaries: state out, memory recovered anew; ours."""
 
+    @property
+    def effort(self) -> int:
+        """How many times an image passes through a network, about; recovery alone is counted."""
+        task = 4 * self.adapt_steps * self.n_way * self.images_per_class
+        return self.outer_steps * self.tasks_per_step * task
+
     def __post_init__(self) -> None:
         check_choices({name: getattr(self, name) for name in CHOICES}, CHOICES)
         for name, least in AT_LEAST.items():

@@ -108,6 +108,12 @@ class MultiTeacherConfig:
             raise InvalidConfig("flattening must be between 0 and 0.5")
 
     @property
+    def effort(self) -> int:
+        """How many times an image passes through a network, about; answers are not counted."""
+        refining = 4 * self.refine_steps * self.refine_teachers
+        return self.images * refining + 3 * self.steps * self.batch_size
+
+    @property
     def refinement(self) -> RefineConfig:
         """The part that one refinement depends on."""
         return RefineConfig(

@@ -10,6 +10,7 @@ from factories import QUICK_FREE, build_now, claim_next, order_build
 from ml.delivered import load_delivered
 from ml.ensemble import EnsembleLearner
 from ml.learner import load_meta_learner
+from ml.reporting.candidates import BASELINES
 from ml.types import Progress
 from pool.database import jobs, repository
 from pool.database.tables import BuildRow
@@ -43,6 +44,12 @@ def test_a_build_delivers_a_loadable_meta_learner_with_its_lineage(
     assert file_sha256(path) == learner.sha256
     assert load_meta_learner(path).image_size == 16
     assert build_state_key(order.id) not in set(context.store.keys(""))
+    assert learner.report["estimate"]["kind"] == "recovered"
+    assert [each["name"] for each in learner.report["baselines"]] == [*BASELINES]
+    with context.database.read() as session:
+        events = jobs.events_after(session, done.job_id, 0, limit=999)
+    stages = [event.payload["stage"] for event in events if event.kind == "progress"]
+    assert stages[-1] == "report"
 
 
 def test_an_ensemble_is_delivered_with_its_lineage_and_a_record_of_what_it_takes(
@@ -119,6 +126,27 @@ def test_a_pool_that_the_algorithm_cannot_use_fails_the_build_with_the_reason(
     assert done.job.status == JobStatus.FAILED
     assert done.job.error_code == "cannot-be-built"
     assert done.job.error
+
+
+def test_a_report_that_breaks_down_costs_the_build_nothing_but_the_report(
+    context: JobContext, ready_models: MakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise RuntimeError("a message that may quote what it should not")
+
+    monkeypatch.setattr(build, "make_report", break_down)
+    ready_models(2)
+    order = order_build(context.database, {}, algorithm="ensemble")
+    build.build_meta_learner(context, claim_next(context.database, JobKind.BUILD))
+    done = build_now(context.database, order.id)
+    assert done.job.status == JobStatus.SUCCEEDED
+    with context.database.read() as session:
+        row = repository.find_meta_learner(
+            session, done.organisation_id, done.meta_learner_id or ""
+        )
+    assert row.report["estimate"] is None
+    assert [each["code"] for each in row.report["warnings"]] == ["not-estimated"]
+    assert "quote" not in str(row.report)
 
 
 def test_a_run_that_lost_its_lease_delivers_nothing(

@@ -1,0 +1,202 @@
+"""A build's report: the estimate, the baselines beside it, and warnings where they are not beaten.
+
+Without data the estimate is made on pictures that nobody took and that teachers label. It ranks
+learners and baselines much as the truth does; its level is not to be trusted (docs/algorithms/
+report.md has both in numbers). With a labelled validation set it is made on that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ml.canvas import choose_canvas
+from ml.delivered import Delivered
+from ml.ensemble import EnsembleLearner
+from ml.evaluation import Score, score_of
+from ml.progress import WorkMeter
+from ml.reporting.candidates import BASELINES, LEARNER
+from ml.reporting.exams import SHOTS, Exam, validation_exam
+from ml.reporting.pictures import draw_steps, recovered_exam
+from ml.reporting.sitting import ANSWER, ASK, Results, choose_panel, count_steps, sit
+from ml.reporting.size import FULL, ReportSize
+from ml.types import Progress, Report, Teacher, silent
+
+STAGE = "report"
+DRAW = "draw"
+PRIORS = {DRAW: 5.0, ASK: 0.3, ANSWER: 0.06}  # seconds a step, until it has been seen
+
+LEVEL = (
+    "Estimated without data, on drawn pictures that the pool's models label: it ranks this "
+    "meta-learner among the baselines, but its level says little about accuracy on real classes. "
+    "Order the build with a labelled validation set to know that."
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Validation:
+    """Somebody's labelled images."""
+
+    images: Tensor
+    """In [0, 1], (I, C, S, S)."""
+    labels: Tensor
+    """int64, (I,)."""
+
+
+def make_report(
+    learner: Delivered,
+    teachers: Sequence[Teacher],
+    *,
+    rng: torch.Generator,
+    size: ReportSize = FULL,
+    validation: Validation | None = None,
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Examine a meta-learner and the baselines of its pool.
+
+    Args:
+        learner: what was built.
+        teachers: the pool.
+        rng: a CPU generator; without data, of a seed that the build did not use.
+        size: what may be spent.
+        validation: labelled images; None estimates on pictures.
+        report: called with the stage `report`, and how much of it is done; may raise to cancel.
+
+    Returns:
+        JSON: `estimate`, `baselines`, `warnings`, as docs/algorithms/report.md describes them.
+
+    Raises:
+        UnusablePool: if the pool's models cannot be asked, or without data cannot label pictures.
+    """
+    images = size.pictures if validation is None else len(validation.images)
+    panel = choose_panel(teachers, images=images, most_flops=size.teacher_flops, rng=rng)
+    drawing = draw_steps(teachers, size.pictures) if validation is None else 0
+    planned = {DRAW: drawing, **count_steps(learner, panel, len(SHOTS) * size.episodes)}
+    laps = _Laps(report, planned)
+    if validation is None:
+        exam = recovered_exam(
+            teachers,
+            choose_canvas(teachers, image_size=None, channels=None),
+            pictures=size.pictures,
+            episodes=size.episodes,
+            rng=rng,
+            tell=lambda: laps(DRAW),
+        )
+    else:
+        exam = validation_exam(
+            validation.images, validation.labels, episodes=size.episodes, rng=rng
+        )
+    ours = on_device(learner, device_of(teachers))
+    results = sit(exam, ours, teachers, panel, rng=rng, tell=laps)
+    laps.end()
+    return written(exam, results, n_asked=len(panel.teachers), n_teachers=len(teachers))
+
+
+class _Laps:
+    """Tells how much of the report is done."""
+
+    def __init__(self, report: Report, planned: Mapping[str, int]) -> None:
+        self._report, self._total, self._done = report, sum(planned.values()), 0
+        self._meter = WorkMeter(planned, PRIORS)
+
+    def __call__(self, kind: str) -> None:
+        """A step of a kind is done."""
+        self._done = min(self._done + 1, self._total)
+        self._tell(self._meter.lap(kind))
+
+    def end(self) -> None:
+        """All is done, also where fewer steps were needed than planned."""
+        self._done = self._total
+        self._tell(1.0)
+
+    def _tell(self, fraction: float) -> None:
+        step = Progress(
+            stage=STAGE, step=self._done, total_steps=self._total, fraction=fraction, metrics={}
+        )
+        self._report(step)
+
+
+def device_of(teachers: Sequence[Teacher]) -> torch.device:
+    """Where a pool computes."""
+    return next(teachers[0].module.parameters()).device
+
+
+def on_device(learner: Delivered, device: torch.device) -> Delivered:
+    """A copy on a device; an ensemble lies where its members do."""
+    if isinstance(learner, EnsembleLearner):
+        return learner
+    projection = learner.projection
+    return replace(
+        learner,
+        tensors={name: tensor.to(device) for name, tensor in learner.tensors.items()},
+        projection=None if projection is None else projection.to(device),
+    )
+
+
+# In words and numbers.
+
+
+def written(exam: Exam, results: Results, *, n_asked: int, n_teachers: int) -> dict[str, Any]:
+    """The report as JSON."""
+    estimate = {
+        "kind": exam.kind,
+        "n_episodes": len(next(iter(exam.questions.values()))),
+        "way": exam.n_way,
+        "n_images": len(exam.images),
+        "n_teachers_asked": n_asked,
+        "n_teachers": n_teachers,
+        "shots": by_shots(results[LEARNER]),
+    }
+    baselines = [
+        {"name": name, "what": what, "shots": by_shots(results[name])}
+        for name, what in BASELINES.items()
+    ]
+    warnings = [warning for name in BASELINES if (warning := unbeaten(name, results)) is not None]
+    if exam.kind == "recovered":
+        warnings.insert(0, {"code": "level-not-trustworthy", "message": LEVEL})
+    return {"estimate": estimate, "baselines": baselines, "warnings": warnings}
+
+
+def not_estimated(why: str) -> dict[str, Any]:
+    """The report where there is nothing to estimate on, or the estimate broke down."""
+    message = f"Accuracy was not estimated: {why}"
+    return {
+        "estimate": None,
+        "baselines": [],
+        "warnings": [{"code": "not-estimated", "message": message}],
+    }
+
+
+def by_shots(accuracies: Mapping[int, Tensor]) -> dict[str, Any]:
+    """Mean accuracy with its 95 % interval, by number of shots."""
+    shots = {}
+    for n_shot, each in accuracies.items():
+        score = score_over(each)
+        low, high = score.mean - score.half_width_95, score.mean + score.half_width_95
+        interval = [round(max(low, 0.0), 4), round(min(high, 1.0), 4)]
+        shots[str(n_shot)] = {"accuracy": round(score.mean, 4), "interval": interval}
+    return shots
+
+
+def unbeaten(name: str, results: Results) -> dict[str, str] | None:
+    """A warning where the meta-learner is not shown to beat a baseline, paired over episodes."""
+    told = []
+    for n_shot, ours in results[LEARNER].items():
+        difference = score_over(ours - results[name][n_shot])
+        if difference.mean - difference.half_width_95 > 0:
+            continue
+        points, width = 100 * difference.mean, 100 * difference.half_width_95
+        told.append(f"{points:+.1f} ± {width:.1f} points at {n_shot}-shot")
+    if not told:
+        return None
+    message = (
+        f"The meta-learner is not shown to beat {name} ({BASELINES[name]}): {'; '.join(told)}."
+    )
+    return {"code": "baseline-not-beaten", "baseline": name, "message": message}
+
+
+def score_over(accuracies: Tensor) -> Score:
+    """Of the episodes in which the candidate was asked."""
+    return score_of(accuracies[~accuracies.isnan()].double())
