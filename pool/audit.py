@@ -38,12 +38,10 @@ def verify(database: Database, *, noted: tuple[int, str] | None = None) -> Verdi
         if session.get_bind().dialect.name == "postgresql":
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         head = session.get(AuditHeadRow, HEAD)
-        events = session.scalars(
-            select(AuditEventRow)
-            .order_by(AuditEventRow.seq)
-            .execution_options(yield_per=ROWS_AT_ONCE)
-        )
-        broken = first_broken(events, head)
+        query = select(AuditEventRow).order_by(AuditEventRow.seq)
+        # Closed also where a broken event ends the reading early: it is a cursor of the server's.
+        with session.scalars(query.execution_options(yield_per=ROWS_AT_ONCE)) as events:
+            broken = first_broken(events, head)
         if broken is None and noted is not None:
             broken = _as_noted(session, *noted)
     return Verdict(

@@ -3,13 +3,22 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.indexes import add_column_online, create_index_online, drop_index_online
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
+INDEX = "ix_api_keys_previous_sha256"
+
 
 def upgrade() -> None:
+    add_column_online("api_keys", sa.Column("previous_sha256", sa.String(64), nullable=True))
+    add_column_online(
+        "api_keys", sa.Column("previous_until", sa.DateTime(timezone=True), nullable=True)
+    )
+    create_index_online(INDEX, "api_keys", ["previous_sha256"], unique=True)
     op.create_table(
         "audit_events",
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -36,15 +45,10 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_head")),
     )
-    op.add_column("api_keys", sa.Column("previous_sha256", sa.String(length=64), nullable=True))
-    op.add_column(
-        "api_keys", sa.Column("previous_until", sa.DateTime(timezone=True), nullable=True)
-    )
-    op.create_index("ix_api_keys_previous_sha256", "api_keys", ["previous_sha256"], unique=True)
 
 
 def downgrade() -> None:
-    op.drop_index("ix_api_keys_previous_sha256", table_name="api_keys")
+    drop_index_online(INDEX, "api_keys")
     with op.batch_alter_table("api_keys") as table:
         table.drop_column("previous_until")
         table.drop_column("previous_sha256")

@@ -263,7 +263,9 @@ def end(database: Database, build_id: str) -> None:
 def add_learner(world: World, file: Path) -> str:
     learner_id = new_id("ml")
     with file.open("rb") as stream:
-        world.app.state.store.put(meta_learner_key(learner_id), stream, file.stat().st_size)
+        world.app.state.store.put(
+            meta_learner_key(world.build, learner_id), stream, file.stat().st_size
+        )
     with world.database.write() as session:
         session.add(
             MetaLearnerRow(
@@ -271,7 +273,7 @@ def add_learner(world: World, file: Path) -> str:
                 organisation_id=world.pool.organisation_id,
                 pool_id=world.pool.id,
                 build_id=world.build,
-                object_key=meta_learner_key(learner_id),
+                object_key=meta_learner_key(world.build, learner_id),
                 sha256="0" * 64,
                 size_bytes=1,
                 backbone="conv4",
