@@ -14,6 +14,7 @@ from pool.database.session import Database
 from pool.domain import Caller, Scope
 from pool.errors import NotAuthenticated
 from pool.settings import Settings
+from pool.storage.parts import PartStore
 from pool.storage.store import ObjectStore
 from pool.usecases.keys import authenticate, require
 
@@ -38,6 +39,12 @@ def get_store(request: Request) -> ObjectStore:
     return store
 
 
+def get_parts(request: Request) -> PartStore:
+    """Where uploads' parts go."""
+    parts: PartStore = request.app.state.parts
+    return parts
+
+
 def get_followers(request: Request) -> Followers:
     """Who waits for jobs in this process."""
     followers: Followers = request.app.state.followers
@@ -52,6 +59,7 @@ def get_inference(request: Request) -> Inference:
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
+PartsDep = Annotated[PartStore, Depends(get_parts)]
 StoreDep = Annotated[ObjectStore, Depends(get_store)]
 FollowersDep = Annotated[Followers, Depends(get_followers)]
 InferenceDep = Annotated[Inference, Depends(get_inference)]

@@ -33,6 +33,7 @@ from app.routes import (
     pools,
     predictions,
     problems,
+    uploads,
     usage,
 )
 from app.stopping import before_stopping
@@ -40,6 +41,7 @@ from pool import logs
 from pool.database.session import Database
 from pool.queue import JobQueue, make_celery
 from pool.settings import Settings
+from pool.storage.parts import MAX_PART_BYTES, open_parts
 from pool.storage.store import open_store
 
 SUMMARY = "Pool trained classifiers, never data; build a meta-learner; ask it with a few images."
@@ -63,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     celery = make_celery(settings)
     app.state.database = Database(settings.database, send=JobQueue(celery).send)
     app.state.store = open_store(settings)
+    app.state.parts = open_parts(settings)
     app.state.instruments = make_instruments(settings, app.state.database)
     app.state.readiness = Readiness(settings, app.state.database, app.state.store, celery)
     app.state.followers = Followers(app.state.database, most=settings.max_followers)
@@ -79,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     for module in (
         models,
+        uploads,
         builds,
         build_events,
         meta_learners,
@@ -119,6 +123,8 @@ async def _to_documentation() -> RedirectResponse:
 def _body_limit(path: str, settings: Settings) -> int:
     if path == "/v1/models":
         return settings.max_checkpoint_bytes + limits.JSON_BODY_BYTES
+    if path.startswith("/v1/uploads/") and "/parts/" in path:
+        return MAX_PART_BYTES
     if path.startswith("/v1/meta-learners/") and path.endswith("/predictions"):
         return settings.max_prediction_bytes
     return limits.JSON_BODY_BYTES

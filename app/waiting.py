@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 from starlette.concurrency import run_in_threadpool
 
-from app.deps import BuildReader, DatabaseDep, FollowersDep, ModelReader
+from app.deps import BuildReader, DatabaseDep, FollowersDep, ModelReader, ModelWriter
 from app.followers import Follower, Followers
 from pool.database import repository
 from pool.database.following import Watch, job_of
@@ -55,6 +55,18 @@ def watch(caller: Caller, job_id: str) -> Watch:
     )
 
 
+def visible_upload(database: Database, caller: Caller, upload_id: str) -> str | None:
+    """The assembly of an upload that the caller may see.
+
+    Raises:
+        UploadNotFound: they may not, or there is none.
+    """
+    with database.read() as session:
+        return job_of(
+            session, repository.find_upload(session, caller.organisation_id, upload_id).id
+        )
+
+
 async def wait_for_build(
     build_id: str,
     database: DatabaseDep,
@@ -82,6 +94,21 @@ async def wait_for_model(
         if job_id is not None:
             await _wait(followers, watch(caller, job_id), wait_s)
             await run_in_threadpool(visible_model, database, caller, model_id)
+
+
+async def wait_for_upload(
+    upload_id: str,
+    database: DatabaseDep,
+    followers: FollowersDep,
+    caller: ModelWriter,
+    wait_s: WaitS = 0.0,
+) -> None:
+    """Return when the upload is assembled, or the wait is over; an open one is not waited for."""
+    if wait_s:
+        job_id = await run_in_threadpool(visible_upload, database, caller, upload_id)
+        if job_id is not None:
+            await _wait(followers, watch(caller, job_id), wait_s)
+            await run_in_threadpool(visible_upload, database, caller, upload_id)
 
 
 async def follower_of_build(

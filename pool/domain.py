@@ -19,9 +19,24 @@ class ModelStatus(StrEnum):
 LIVE_MODELS = (ModelStatus.RECEIVED, ModelStatus.INSPECTING, ModelStatus.READY)
 
 
+class UploadStatus(StrEnum):
+    """Where a resumable upload stands; the last four are final."""
+
+    OPEN = "open"  # parts are welcome
+    ASSEMBLING = "assembling"  # all parts are there; a job joins and checks them
+    COMPLETED = "completed"  # its model exists
+    FAILED = "failed"  # the bytes are not what was announced; they are gone
+    ABORTED = "aborted"  # its client gave it up; the parts are gone
+    EXPIRED = "expired"  # nobody completed it in time; the parts are gone
+
+
+UPLOADS_UNDER_WAY = (UploadStatus.OPEN, UploadStatus.ASSEMBLING)
+
+
 class JobKind(StrEnum):
     """What a job does."""
 
+    ASSEMBLE = "assemble"
     INSPECT = "inspect"
     BUILD = "build"
 

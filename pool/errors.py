@@ -24,6 +24,10 @@ class MetaLearnerNotFound(PoolError):
     """No such meta-learner."""
 
 
+class UploadNotFound(PoolError):
+    """No such upload."""
+
+
 class PoolNotFound(PoolError):
     """No such pool."""
 
@@ -70,6 +74,18 @@ class ChecksumMismatch(PoolError):
 
 class EmptyCheckpoint(PoolError):
     """The checkpoint part is empty."""
+
+
+class UploadIncomplete(PoolError):
+    """Parts of the upload are missing or have the wrong size."""
+
+
+class UploadEnded(PoolError):
+    """The upload takes no parts any more."""
+
+
+class PartMismatch(PoolError):
+    """The bytes received are not the part that was announced."""
 
 
 class ManifestConflict(PoolError):

@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pool.database.heartbeats import living_workers
 from pool.database.session import Database
-from pool.domain import JobKind
 from pool.errors import PoolError
 from pool.queue import QUEUES
 from pool.settings import Settings
@@ -83,7 +82,8 @@ def probe_workers(settings: Settings, database: Database) -> str:
     except SQLAlchemyError as error:
         raise Away(f"unknown ({type(error).__name__})") from error
     counts = {
-        QUEUES[kind]: sum(QUEUES[kind] in worker.queues for worker in living) for kind in JobKind
+        queue: sum(queue in worker.queues for worker in living)
+        for queue in dict.fromkeys(QUEUES.values())
     }
     said = ", ".join(f"{count} of queue {queue}" for queue, count in counts.items())
     if not all(counts.values()):

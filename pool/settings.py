@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     """`file:///dir` or `s3://bucket`; empty means a directory under `var`."""
     s3_endpoint: str = ""
     """host:port of the S3 server, without a scheme."""
+    s3_public_endpoint: str = ""
+    """Where clients reach the S3 server, `https://host:port`; empty means as this server does."""
     s3_access_key: SecretStr = SecretStr("")
     s3_secret_key: SecretStr = SecretStr("")
     s3_region: str = "us-east-1"
@@ -51,6 +53,12 @@ class Settings(BaseSettings):
 
     max_checkpoint_bytes: int = 512 * MIB
     """Largest body of a one-shot checkpoint upload."""
+    max_upload_bytes: int = Field(default=8192 * MIB, ge=1)
+    """Largest checkpoint of a resumable upload."""
+    upload_expires_s: float = Field(default=7 * 24 * 3600.0, gt=0)
+    """How long a resumable upload may stay open; then the sweep deletes its parts."""
+    part_url_expires_s: int = Field(default=3600, ge=1, le=7 * 24 * 3600)
+    """How long a presigned URL of a part is valid."""
     max_prediction_bytes: int = 256 * MIB
     """Largest body of a few-shot request; it is held in memory."""
     body_silence_s: float = Field(default=30.0, gt=0)

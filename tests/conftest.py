@@ -11,6 +11,7 @@ from pool.settings import Settings
 from pool.setup import migrate
 from pool.usecases.bootstrap import bootstrap
 from tests.factories import postgres_database
+from tests.s3_server import s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 ADMIN_KEY = "mp_test-admin-key-0123456789"
@@ -31,6 +32,13 @@ def shared() -> Path:
     if not (path / "pools").is_dir():
         pytest.skip("no shared pools here; set MODELPOOL_SHARED to where they are")
     return path
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a real S3 server."""
+    with s3_server(tmp_path_factory.mktemp("buckets")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

@@ -21,9 +21,11 @@ from pool.database import heartbeats
 from pool.database.session import Database
 from pool.queue import ORPHANS, RUN_JOB, SWEEP, JobQueue, make_celery
 from pool.settings import Settings
+from pool.storage.parts import open_parts
 from pool.storage.store import open_store
 from pool.usecases.orphans import delete_orphans
 from pool.usecases.sweep import sweep, sweep_leftovers, sweep_limits
+from pool.usecases.sweep_uploads import sweep_parts
 from worker.heartbeat import Heartbeat
 from worker.supervise import stop_soon, stopping, supervise
 from worker.work_files import clear_work_files
@@ -102,6 +104,7 @@ def _sweep() -> None:
         forgotten = sweep_limits(session)
     clear_work_files(settings, database())
     removed = sweep_leftovers(database(), open_store(settings))
+    removed += sweep_parts(database(), open_parts(settings))
     with suppress(IntegrityError), database().write() as session:  # two sweeps may be the first
         heartbeats.beat(session, heartbeats.SWEEP)
     if found.expired or found.resent or removed or forgotten:

@@ -23,9 +23,10 @@ from pool.errors import LeaseLost, PoolError
 from pool.queue import JobQueue, make_celery
 from pool.settings import Settings
 from pool.storage.store import open_store
+from pool.usecases.assemble import reopen_upload
 from pool.usecases.sweep import abandon_job
 from worker.context import Canceled, JobContext, TryAgain
-from worker.jobs import build, inspect
+from worker.jobs import assemble, build, inspect
 from worker.outages import outage_of
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ ORPHANED, GAVE_UP = 3, 4
 
 Handler = Callable[[JobContext, JobRun], None]
 HANDLERS: Mapping[JobKind, Handler] = {
+    JobKind.ASSEMBLE: assemble.assemble_upload,
     JobKind.INSPECT: inspect.inspect_model,
     JobKind.BUILD: build.build_meta_learner,
 }
@@ -78,7 +80,7 @@ def _claim(context: JobContext, job_id: str, holder: str) -> JobRun | None:
 
 def _next_inspection(context: JobContext, run: JobRun | None, done: int) -> str | None:
     """A further checkpoint that waits: one process inspects many, since starting one costs more."""
-    if run is None or run.kind is not JobKind.INSPECT or done >= MOST_INSPECTIONS:
+    if run is None or run.kind is JobKind.BUILD or done >= MOST_INSPECTIONS:
         return None
     with context.database.read() as session:
         return jobs.next_queued(session, JobKind.INSPECT)
@@ -151,6 +153,8 @@ def _failed(context: JobContext, run: JobRun, error: Exception) -> None:
     log.error("unexpected %s", type(error).__name__, extra=logs.failure(error))
     why = f"The job broke down ({type(error).__name__}); the operator's log has the place."
     with context.database.write() as session:
+        if run.kind is JobKind.ASSEMBLE:
+            reopen_upload(session, run.subject_id, why)
         if run.kind is JobKind.INSPECT:
             inspect.give_up(session, run.subject_id, why)
         jobs.finish(session, run, JobStatus.FAILED, error_code="internal-error", error=why)

@@ -33,8 +33,10 @@ class UsageOut(BaseModel):
     """The organisation's quotas and the API key's rates."""
 
     organisation_id: str = Field(description="Yours; owners of pools need it to take you in.")
-    stored_bytes: QuotaOut = Field(description="Of live models and of meta-learners.")
-    live_models: QuotaOut
+    stored_bytes: QuotaOut = Field(
+        description="Of live models and of meta-learners, and announced by uploads under way."
+    )
+    live_models: QuotaOut = Field(description="Uploads under way included.")
     concurrent_builds: QuotaOut = Field(description="Queued or running.")
     predictions_per_day: QuotaOut = Field(description="Few-shot requests since midnight UTC.")
     rates: RatesOut

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from pool.database.access_tables import PoolMemberRow
 from pool.database.tables import ApiKeyRow, BuildRow, JobEventRow, JobRow, ModelRow
+from pool.database.upload_tables import UploadRow
 from pool.domain import FINAL_JOBS, utc_now
 from pool.roles import Action, Role, may
 
@@ -84,7 +85,7 @@ def _valid_keys(session: Session, digests: Collection[str]) -> set[str]:
 def _shown_jobs(
     session: Session, job_ids: Collection[str], organisation_ids: Collection[str]
 ) -> set[tuple[str, str]]:
-    """Pairs of organisation and job, of builds and of inspections."""
+    """Pairs of organisation and job, of builds, of inspections and of uploads' assemblies."""
     roles: dict[tuple[str, str], set[Role]] = {}
     members = select(PoolMemberRow).where(PoolMemberRow.organisation_id.in_(organisation_ids))
     for member in session.scalars(members):
@@ -95,7 +96,16 @@ def _shown_jobs(
         .join(ModelRow, ModelRow.id == JobRow.subject_id)
         .where(JobRow.id.in_(job_ids))
     )
-    shown = {(owner, job_id) for job_id, _, owner in session.execute(models)}
+    uploads = (
+        select(JobRow.id, UploadRow.pool_id, UploadRow.organisation_id)
+        .join(UploadRow, UploadRow.id == JobRow.subject_id)
+        .where(JobRow.id.in_(job_ids))
+    )
+    shown = {
+        (owner, job_id)
+        for query in (models, uploads)
+        for job_id, _, owner in session.execute(query)
+    }
     for query, action in (
         (builds, Action.SEE_BUILDS),
         (models.with_only_columns(JobRow.id, ModelRow.pool_id), Action.SEE_MODELS),
@@ -110,7 +120,7 @@ def _shown_jobs(
 
 
 def job_of(session: Session, subject_id: str) -> str | None:
-    """The id of the latest job about a model or a build."""
+    """The id of the latest job about a model, a build or an upload."""
     return session.scalar(
         select(JobRow.id)
         .where(JobRow.subject_id == subject_id)

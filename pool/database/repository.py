@@ -16,6 +16,7 @@ from pool.database.tables import (
     ModelRow,
     PoolRow,
 )
+from pool.database.upload_tables import UploadRow
 from pool.database.visible import may_know, may_see, pools_of, require_role
 from pool.domain import LIVE_MODELS, JobStatus, ModelStatus, utc_now
 from pool.errors import (
@@ -24,10 +25,11 @@ from pool.errors import (
     ModelNotFound,
     PoolNameAmbiguous,
     PoolNotFound,
+    UploadNotFound,
 )
 from pool.roles import Action
 
-Record = TypeVar("Record", ModelRow, BuildRow, MetaLearnerRow)
+Record = TypeVar("Record", ModelRow, BuildRow, MetaLearnerRow, UploadRow)
 
 
 def find_pool(
@@ -98,6 +100,22 @@ def find_live_model_by_bytes(session: Session, pool_id: str, sha256: str) -> Mod
             ModelRow.status.in_(LIVE_MODELS),
         )
     )
+
+
+def find_upload(session: Session, organisation_id: str, upload_id: str) -> UploadRow:
+    """One resumable upload; other members of its pool know nothing of it.
+
+    Raises:
+        UploadNotFound: the organisation has none of this id.
+    """
+    row = session.scalar(
+        select(UploadRow).where(
+            UploadRow.organisation_id == organisation_id, UploadRow.id == upload_id
+        )
+    )
+    if row is None:
+        raise UploadNotFound("There is no upload of this id; GET /v1/uploads lists yours.")
+    return row
 
 
 def ready_models(session: Session, pool_id: str) -> Sequence[ModelRow]:

@@ -7,14 +7,16 @@ from sqlalchemy.orm import Session
 
 from pool.database.access_tables import PoolMemberRow
 from pool.database.tables import BuildRow, MetaLearnerRow, ModelRow, PoolRow
+from pool.database.upload_tables import UploadRow
 from pool.errors import RoleRequired
 from pool.roles import PERMITS, Action, Role, in_order, may
 
 Recorded = type[ModelRow] | type[BuildRow] | type[MetaLearnerRow]
+Listed = Recorded | type[UploadRow]
 RolesByPool = Mapping[str, frozenset[Role]]
 """An organisation's roles, by the id of the pool."""
 
-SEEN_BY: dict[Recorded, Action] = {
+SEEN_BY: dict[Listed, Action] = {
     ModelRow: Action.SEE_MODELS,
     BuildRow: Action.SEE_BUILDS,
     MetaLearnerRow: Action.SEE_META_LEARNERS,
@@ -27,8 +29,13 @@ def pools_of(organisation_id: str, action: Action | None = None) -> Select[str]:
     return query if action is None else query.where(PoolMemberRow.role.in_(PERMITS[action]))
 
 
-def may_see(table: Recorded, organisation_id: str) -> ColumnElement[bool]:
-    """Which records the organisation finds in lists. Its own models it sees whatever its roles."""
+def may_see(table: Listed, organisation_id: str) -> ColumnElement[bool]:
+    """Which records the organisation finds in lists.
+
+    Its own models it sees whatever its roles, of uploads nothing but its own.
+    """
+    if table is UploadRow:
+        return UploadRow.organisation_id == organisation_id
     permitted = table.pool_id.in_(pools_of(organisation_id, SEEN_BY[table]))
     if table is ModelRow:
         return or_(ModelRow.organisation_id == organisation_id, permitted)

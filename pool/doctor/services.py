@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pool.database.heartbeats import last_sweep, living_workers
 from pool.database.session import Database
 from pool.doctor.findings import Finding, failed, ok, warning
-from pool.domain import JobKind, utc_now
+from pool.domain import utc_now
 from pool.errors import PoolError
 from pool.probes import Away, probe_broker, probe_database
 from pool.queue import QUEUES, make_celery
@@ -153,8 +153,7 @@ def check_workers(settings: Settings) -> Iterator[Finding]:
         return  # the database's own check says what is wrong
     finally:
         database.dispose()
-    for kind in JobKind:
-        queue = QUEUES[kind]
+    for queue in dict.fromkeys(QUEUES.values()):
         count = sum(queue in worker.queues for worker in living)
         if count:
             yield ok("workers", f"{count} of queue {queue}")

@@ -14,6 +14,8 @@ from pool.errors import ObjectMissing, StorageFull, StorageUnavailable
 
 COPY_BYTES = 1024 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
+INCOMING, PARTS = ".incoming", ".parts"
+"""Beside the objects: what is not one yet."""
 
 
 class DirectoryStore:
@@ -21,15 +23,15 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        with _as_pool_errors():
-            for directory in (root, root / ".incoming"):
+        with as_pool_errors():
+            for directory in (root, root / INCOMING):
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def put(self, key: str, stream: BinaryIO, size: int) -> None:
         """Write beside, flush to the disk, then rename: a crash leaves no half object."""
         target = self._path(key)
-        incoming = self._root / ".incoming" / uuid4().hex
-        with _as_pool_errors():
+        incoming = self._root / INCOMING / uuid4().hex
+        with as_pool_errors():
             try:
                 with incoming.open("xb") as file:
                     shutil.copyfileobj(stream, file, COPY_BYTES)
@@ -47,22 +49,41 @@ class DirectoryStore:
 
     def fetch(self, key: str, path: Path) -> None:
         """Copy an object into a file."""
-        with _as_pool_errors():
+        with as_pool_errors():
             try:
                 shutil.copyfile(self._path(key), path)
             except FileNotFoundError as error:
                 raise ObjectMissing(f"The object {key} is not in the store.") from error
 
+    def size(self, key: str) -> int | None:
+        """The length of an object; None if there is none."""
+        with as_pool_errors():
+            try:
+                return self._path(key).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """An object's bytes, a block at a time."""
+        with as_pool_errors():
+            try:
+                file = self._path(key).open("rb")
+            except FileNotFoundError as error:
+                raise ObjectMissing(f"The object {key} is not in the store.") from error
+            with file:
+                while block := file.read(COPY_BYTES):
+                    yield block
+
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
-        with _as_pool_errors():
+        with as_pool_errors():
             self._path(key).unlink(missing_ok=True)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with `prefix`, in order."""
         for path in sorted(self._root.rglob("*")):
             key = path.relative_to(self._root).as_posix()
-            if path.is_file() and not key.startswith(".incoming/") and key.startswith(prefix):
+            if path.is_file() and key[0] != "." and key.startswith(prefix):
                 yield key
 
     def older(self, prefix: str, age_s: float) -> Iterator[str]:
@@ -71,7 +92,7 @@ class DirectoryStore:
 
     def tidy(self, age_s: float) -> int:
         """Delete files whose writers were killed so long ago; how many there were."""
-        with _as_pool_errors():
+        with as_pool_errors():
             left = [path for path in (self._root / ".incoming").iterdir() if _is_older(path, age_s)]
             for path in left:
                 path.unlink(missing_ok=True)
@@ -83,10 +104,19 @@ class DirectoryStore:
             raise StorageUnavailable("The object directory cannot be written.")
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if any(part in ("", ".", "..") for part in parts):
-            raise ValueError(f"not an object key: {key!r}")
-        return self._root.joinpath(*parts)
+        return object_path(self._root, key)
+
+
+def object_path(root: Path, key: str) -> Path:
+    """Where an object of this key lies.
+
+    Raises:
+        ValueError: the key would leave the directory.
+    """
+    parts = key.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"not an object key: {key!r}")
+    return root.joinpath(*parts)
 
 
 def _is_older(path: Path, age_s: float) -> bool:
@@ -98,7 +128,8 @@ def _is_older(path: Path, age_s: float) -> bool:
 
 
 @contextmanager
-def _as_pool_errors() -> Iterator[None]:
+def as_pool_errors() -> Iterator[None]:
+    """Say of a failing disk what the pool's callers understand; no path is told."""
     try:
         yield
     except OSError as error:

@@ -28,6 +28,16 @@ class ObjectStore(Protocol):
             ObjectMissing: there is no such object.
         """
 
+    def size(self, key: str) -> int | None:
+        """The length of an object in bytes; None if there is none."""
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """An object's bytes, a block at a time, so that memory does not grow with the object.
+
+        Raises:
+            ObjectMissing: there is no such object.
+        """
+
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
 

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from pool.database.session import Database
 from pool.database.tables import JobRow, MetaLearnerRow, ModelRow
-from pool.domain import FINAL_JOBS, LIVE_MODELS
+from pool.database.upload_tables import UploadRow
+from pool.domain import FINAL_JOBS, LIVE_MODELS, UPLOADS_UNDER_WAY
 from pool.storage.store import META_LEARNERS, MODELS, QUARANTINE, ObjectStore, build_of, model_of
 
 UNNAMED_FOR_S = 3600.0
@@ -39,9 +40,16 @@ def delete_orphans(database: Database, store: ObjectStore) -> int:
 
 
 def _without_model(session: Session, keys: list[str]) -> set[str]:
-    """Originals whose upload ended before it wrote a record."""
+    """Originals whose upload ended before it wrote a record; not what a resumable one joined."""
     ids = {model_of(key) for key in keys}
     known = set(session.scalars(select(ModelRow.id).where(ModelRow.id.in_(ids))))
+    known |= set(
+        session.scalars(
+            select(UploadRow.reserved_id).where(
+                UploadRow.reserved_id.in_(ids), UploadRow.status.in_(UPLOADS_UNDER_WAY)
+            )
+        )
+    )
     return {key for key in keys if model_of(key) not in known}
 
 

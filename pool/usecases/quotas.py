@@ -13,8 +13,15 @@ from sqlalchemy.orm import Session
 
 from pool.database.limit_tables import PredictionCountRow, QuotaRow
 from pool.database.tables import BuildRow, JobRow, MetaLearnerRow, ModelRow, OrganisationRow
+from pool.database.upload_tables import UploadRow
 from pool.database.upsert import upsert
-from pool.domain import LIVE_MODELS, JobStatus, MetaLearnerStatus, utc_now
+from pool.domain import (
+    LIVE_MODELS,
+    UPLOADS_UNDER_WAY,
+    JobStatus,
+    MetaLearnerStatus,
+    utc_now,
+)
 from pool.errors import QuotaExceeded
 from pool.settings import Settings
 
@@ -109,19 +116,38 @@ def check_new_model(session: Session, model: ModelRow, defaults: Quotas) -> None
     )
 
 
+def check_new_upload(session: Session, upload: UploadRow, defaults: Quotas) -> None:
+    """Return if an upload that this transaction added fits its organisation's quotas.
+
+    An upload under way takes the room of the model that it will be, so completing it needs none.
+
+    Raises:
+        QuotaExceeded: of models or of bytes; let the transaction roll back.
+    """
+    session.flush()
+    take_turns(session, upload.organisation_id)
+    _check_models(
+        quotas_of(session, upload.organisation_id, defaults),
+        models=_live_models(session, upload.organisation_id),
+        stored=_stored_bytes(session, upload.organisation_id),
+        size=upload.size_bytes,
+    )
+
+
 def _check_models(quotas: Quotas, *, models: int, stored: int, size: int) -> None:
     """Both counts include the model in question."""
     if models > quotas.live_models:
         raise QuotaExceeded(
-            f"Your organisation has {models - 1:,} of {quotas.live_models:,} live models. Withdraw "
-            "some (DELETE /v1/models/{id}), or ask the operator for more; waiting frees none.",
+            f"Your organisation has {models - 1:,} of {quotas.live_models:,} live models, uploads "
+            "under way included. Withdraw some (DELETE /v1/models/{id}, /v1/uploads/{id}), or ask "
+            "the operator for more; waiting frees none.",
             retry_after_s=FREED_BY_HAND_S,
         )
     if stored > quotas.stored_bytes:
         raise QuotaExceeded(
             f"Your organisation stores {stored - size:,} of {quotas.stored_bytes:,} bytes, and "
-            f"this needs {size:,} more. Withdraw models (DELETE /v1/models/{{id}}), or ask the "
-            "operator for more; waiting frees none.",
+            f"this needs {size:,} more. Withdraw models (DELETE /v1/models/{{id}}) or uploads "
+            "(DELETE /v1/uploads/{id}), or ask the operator for more; waiting frees none.",
             retry_after_s=FREED_BY_HAND_S,
         )
 
@@ -192,14 +218,21 @@ def forget_old_counts(session: Session) -> int:
 
 
 def _live_models(session: Session, organisation_id: str) -> int:
-    query = select(func.count()).where(
+    """Those that are there, and those that uploads under way will be."""
+    models = select(func.count()).where(
         ModelRow.organisation_id == organisation_id, ModelRow.status.in_(LIVE_MODELS)
     )
-    return session.scalar(query) or 0
+    uploads = select(func.count()).where(
+        UploadRow.organisation_id == organisation_id, UploadRow.status.in_(UPLOADS_UNDER_WAY)
+    )
+    return (session.scalar(models) or 0) + (session.scalar(uploads) or 0)
 
 
 def _stored_bytes(session: Session, organisation_id: str) -> int:
-    """Of live models as uploaded, which the canonical weights about equal, and of meta-learners."""
+    """Of live models as uploaded, of meta-learners, and announced by uploads under way.
+
+    The canonical weights are about as large as what was uploaded.
+    """
     models = select(func.sum(ModelRow.size_bytes)).where(
         ModelRow.organisation_id == organisation_id, ModelRow.status.in_(LIVE_MODELS)
     )
@@ -207,7 +240,10 @@ def _stored_bytes(session: Session, organisation_id: str) -> int:
         MetaLearnerRow.organisation_id == organisation_id,
         MetaLearnerRow.status != MetaLearnerStatus.RETIRED,
     )
-    return int(session.scalar(models) or 0) + int(session.scalar(learners) or 0)
+    uploads = select(func.sum(UploadRow.size_bytes)).where(
+        UploadRow.organisation_id == organisation_id, UploadRow.status.in_(UPLOADS_UNDER_WAY)
+    )
+    return sum(int(session.scalar(each) or 0) for each in (models, learners, uploads))
 
 
 def _unfinished_builds(session: Session, organisation_id: str) -> int:

@@ -12,7 +12,9 @@ from pool.database.tables import JobRow, ModelRow
 from pool.domain import FINAL_JOBS, JobKind, JobStatus, utc_now
 from pool.storage.store import BUILD_STATES, QUARANTINE, ObjectStore
 from pool.usecases import idempotency, quotas
+from pool.usecases.assemble import reopen_upload
 from pool.usecases.inspect import UNDER_INSPECTION, reject_model
+from pool.usecases.sweep_uploads import expire_uploads, forget_old_uploads, upload_is_over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ def sweep(session: Session, *, resend_after_s: float, max_attempts: int) -> Swep
     expired = _with_expired_lease(session)
     for job in expired:
         abandon_job(session, job, max_attempts=max_attempts, why="The worker died")
+    expire_uploads(session)
     waiting = _to_be_sent(session, after_s=resend_after_s)
     lost = [job for job in waiting if _mark_sent(session, job)]
     for job in lost:
@@ -55,6 +58,8 @@ def abandon_job(
         blameless=blameless,
         outage=outage,
     )
+    if status is JobStatus.FAILED and job.kind == JobKind.ASSEMBLE:
+        reopen_upload(session, job.subject_id, f"{why} {job.attempt} times in a row.")
     if status is JobStatus.FAILED and job.kind == JobKind.INSPECT:
         reject_model(
             session,
@@ -112,7 +117,8 @@ def _mark_sent(session: Session, job: JobRow) -> bool:
 def sweep_leftovers(database: Database, store: ObjectStore) -> int:
     """Delete originals and build states that a dead job left behind; how many there were.
 
-    An object in quarantine without a record is an upload under way, so it stays.
+    An object in quarantine without a record is an upload under way, so it stays; what a resumable
+    upload joined in vain goes.
     """
     removed = 0
     for key in [*store.keys(QUARANTINE), *store.keys(BUILD_STATES)]:
@@ -127,13 +133,19 @@ def sweep_leftovers(database: Database, store: ObjectStore) -> int:
 
 
 def sweep_limits(session: Session) -> int:
-    """Delete kept answers that expired and counts of days long past; how many there were."""
-    return idempotency.forget_expired(session) + quotas.forget_old_counts(session)
+    """Delete kept answers that expired, old counts and ended uploads; how many there were."""
+    return (
+        idempotency.forget_expired(session)
+        + quotas.forget_old_counts(session)
+        + forget_old_uploads(session)
+    )
 
 
 def _inspection_is_over(session: Session, model_id: str) -> bool:
     status = session.scalar(select(ModelRow.status).where(ModelRow.id == model_id))
-    return status is not None and status not in UNDER_INSPECTION
+    if status is None:
+        return upload_is_over(session, model_id)
+    return status not in UNDER_INSPECTION
 
 
 def _build_is_over(session: Session, build_id: str) -> bool:

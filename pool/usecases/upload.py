@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from pool.database import jobs, repository
 from pool.database.audit import Act, record
 from pool.database.session import Database
-from pool.database.tables import ModelRow, PoolRow
+from pool.database.tables import ModelRow
 from pool.database.visible import require_role
 from pool.domain import JobKind, Manifest, ModelStatus, new_id
 from pool.errors import (
@@ -61,9 +61,11 @@ def receive_model(
         pool = repository.find_pool(session, organisation_id, manifest.pool, Action.UPLOAD)
         known = repository.find_live_model_by_bytes(session, pool.id, sha256)
     if known is not None:
-        return _same_model(known, organisation_id, manifest), False
-    model = _new_row(organisation_id, pool, manifest, size=size, sha256=sha256)
-    model.object_key = key = quarantine_key(model.id)
+        return same_model(known, organisation_id, manifest), False
+    model = new_model_row(
+        organisation_id, pool.id, manifest, model_id=new_id("mdl"), size=size, sha256=sha256
+    )
+    key = quarantine_key(model.id)
     try:
         store.put(key, stream, size)
         with database.write() as session:
@@ -88,7 +90,7 @@ def receive_model(
             known = repository.find_live_model_by_bytes(session, pool.id, sha256)
         if known is None:
             raise
-        return _same_model(known, organisation_id, manifest), False
+        return same_model(known, organisation_id, manifest), False
     except BaseException:
         _delete_quietly(store, key)
         raise
@@ -111,13 +113,20 @@ def _delete_quietly(store: ObjectStore, key: str) -> None:
         store.delete(key)
 
 
-def _new_row(
-    organisation_id: str, pool: PoolRow, manifest: Manifest, *, size: int, sha256: str
+def new_model_row(
+    organisation_id: str,
+    pool_id: str,
+    manifest: Manifest,
+    *,
+    model_id: str,
+    size: int,
+    sha256: str,
 ) -> ModelRow:
+    """A model as its manifest describes it, whose bytes wait in quarantine."""
     return ModelRow(
-        id=new_id("mdl"),
+        id=model_id,
         organisation_id=organisation_id,
-        pool_id=pool.id,
+        pool_id=pool_id,
         status=ModelStatus.RECEIVED,
         name=manifest.name,
         backbone=manifest.backbone,
@@ -132,11 +141,17 @@ def _new_row(
         dp_epsilon=manifest.dp_epsilon,
         sha256=sha256,
         size_bytes=size,
+        object_key=quarantine_key(model_id),
     )
 
 
-def _same_model(known: ModelRow, organisation_id: str, manifest: Manifest) -> ModelRow:
-    """The known record, unless the manifest now says something else of the same weights."""
+def same_model(known: ModelRow, organisation_id: str, manifest: Manifest) -> ModelRow:
+    """The known record, unless the manifest now says something else of the same weights.
+
+    Raises:
+        ManifestConflict: it does.
+        ContributedAlready: it is another member's.
+    """
     if known.organisation_id != organisation_id:
         raise ContributedAlready(
             "Another member of the pool has contributed exactly these bytes, and a pool holds a "

@@ -20,14 +20,16 @@ from app.main import create_app
 from pool.database import jobs
 from pool.database.session import Database
 from pool.database.tables import ApiKeyRow, BuildRow, MetaLearnerRow, PoolRow
-from pool.domain import JobStatus, Recipe, Scope, new_id
+from pool.domain import JobStatus, Manifest, Recipe, Scope, new_id
 from pool.roles import PERMITS, Action, Role
 from pool.settings import Settings
+from pool.storage.parts import plan_parts
 from pool.storage.store import meta_learner_key
 from pool.usecases.build import start_build
 from pool.usecases.keys import create_key, revoke_key
 from pool.usecases.members import set_member
 from pool.usecases.organisations import add_organisation
+from pool.usecases.uploads import Announced, open_upload
 from tests.factories import model_row
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "ACCESS.md"
@@ -48,7 +50,7 @@ class Row:
     """Everybody gets a list, and the shared record is in it where the action is permitted."""
     open: bool = False
     owners_key: bool = False
-    """It is about a key of the owner's organisation, which nobody else has heard of."""
+    """It is about a key or an upload of the owner's, of which nobody else has heard."""
 
 
 R, W = Scope.MODELS_READ, Scope.MODELS_WRITE
@@ -59,6 +61,12 @@ TABLE = {
     "GET /v1/models": Row(R, 200, Action.SEE_MODELS, listed=True),
     "GET /v1/models/{model_id}": Row(R, 200, Action.SEE_MODELS),
     "DELETE /v1/models/{model_id}": Row(W, 200, Action.CURATE),
+    "POST /v1/uploads": Row(W, 201, Action.UPLOAD),
+    "GET /v1/uploads": Row(R, 200, listed=True, owners_key=True),
+    "GET /v1/uploads/{upload_id}": Row(W, 200, owners_key=True),
+    "PUT /v1/uploads/{upload_id}/parts/{number}": Row(W, 200, owners_key=True),
+    "POST /v1/uploads/{upload_id}/complete": Row(W, 202, owners_key=True),
+    "DELETE /v1/uploads/{upload_id}": Row(W, 200, owners_key=True),
     "POST /v1/builds": Row(BW, 202, Action.BUILD),
     "GET /v1/builds": Row(BR, 200, Action.SEE_BUILDS, listed=True),
     "GET /v1/builds/{build_id}": Row(BR, 200, Action.SEE_BUILDS),
@@ -139,6 +147,32 @@ class World:
     def fresh_key(self) -> str:
         with self.database.write() as session:
             return self.key(session, self.pool.organisation_id, [Scope.PREDICT])[0].id
+
+    def fresh_upload(self) -> str:
+        """With its only part."""
+        parts = self.app.state.parts
+        said = Manifest(
+            name="m",
+            backbone="conv4",
+            class_names=("a", "b"),
+            image_size=16,
+            channels=1,
+            mean=(0.5,),
+            std=(0.5,),
+            pool=self.pool.id,
+        )
+        row = open_upload(
+            self.database,
+            parts,
+            self.pool.organisation_id,
+            Announced(manifest=said, plan=plan_parts(4), sha256=None),
+            expires_s=60,
+            on_new=lambda *_: None,
+        )
+        writer = parts.writer(row.token, 1)
+        writer.write(b"data")
+        writer.commit()
+        return row.id
 
     def fresh_member(self) -> str:
         with self.database.write() as session:
@@ -227,6 +261,8 @@ class Walker:
             "pool": lambda: world.pool.id,
             "organisation_id": world.fresh_member,
             "key_id": world.fresh_key,
+            "upload_id": world.fresh_upload,
+            "number": lambda: "1",
             "code": lambda: "role-required",
         }
         path = re.sub(r"{(\w+)}", lambda found: names[found[1]](), path)
@@ -237,6 +273,10 @@ class Walker:
         if operation == "POST /v1/models":
             said = json.dumps(self.manifest | {"pool": pool})
             return {"data": {"manifest": said}, "files": {"checkpoint": new_id("bytes").encode()}}
+        if operation == "POST /v1/uploads":
+            return {"json": {"manifest": self.manifest | {"pool": pool}, "size_bytes": 4}}
+        if operation.startswith("PUT /v1/uploads"):
+            return {"content": b"data"}
         if operation.endswith("/predictions"):
             parts = ("support", "support", "query")
             files = [(part, ("i", self.image)) for part in parts]
@@ -305,6 +345,7 @@ def test_every_operation_answers_every_role_as_the_table_says(
         "GET /v1/meta-learners": walker.learner,
         "GET /v1/pools": world.pool.id,
         "GET /v1/keys": world.key_id,
+        "GET /v1/uploads": world.fresh_upload(),
         "GET /v1/audit": world.pool.id,
     }
     wrong, checks = [], 0

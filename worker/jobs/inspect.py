@@ -115,7 +115,12 @@ def examine(context: JobContext, model: ModelRow, workspace: Path) -> Accepted |
     """Untrusted bytes to canonical weights that load by exact name, or a reason why not."""
     original, converted = workspace / "original", workspace / "converted.safetensors"
     context.store.fetch(quarantine_key(model.id), original)
-    limits = Limits(memory_bytes=context.settings.inspect_memory_bytes)
+    largest = max(context.settings.max_upload_bytes, context.settings.max_checkpoint_bytes)
+    limits = Limits(
+        memory_bytes=context.settings.inspect_memory_bytes,
+        max_source_bytes=largest,
+        max_output_bytes=largest,
+    )
     try:
         report = convert_in_sandbox(original, converted, limits=limits)
         canonical = workspace / "canonical.safetensors"
