@@ -5,11 +5,10 @@ from datetime import timedelta
 from sqlalchemy import case, update
 from sqlalchemy.orm import Session
 
-from pool.database import jobs, repository
-from pool.database.audit import Act, record
+from pool.database import repository
 from pool.database.upload_tables import UploadRow
 from pool.database.visible import require_role
-from pool.domain import JobKind, UploadStatus, utc_now
+from pool.domain import UploadStatus, utc_now
 from pool.errors import (
     ChecksumMismatch,
     ContributedAlready,
@@ -18,7 +17,7 @@ from pool.errors import (
     RoleRequired,
 )
 from pool.roles import Action
-from pool.usecases.upload import new_model_row, same_model
+from pool.usecases.upload import add_model, new_model_row, same_model
 from pool.usecases.uploads import manifest_of
 
 REFUSALS: dict[type[PoolError], str] = {
@@ -85,17 +84,7 @@ def _add_model(session: Session, row: UploadRow, *, sha256: str) -> str:
         size=row.size_bytes,
         sha256=sha256,
     )
-    session.add(model)
-    session.flush()
-    jobs.create(session, JobKind.INSPECT, model.id)
-    record(
-        session,
-        Act.MODEL_UPLOADED,
-        model.id,
-        pool_id=row.pool_id,
-        organisation_id=row.organisation_id,
-        detail=sha256,
-    )
+    add_model(session, model)
     return model.id
 
 

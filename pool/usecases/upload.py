@@ -70,17 +70,7 @@ def receive_model(
         store.put(key, stream, size)
         with database.write() as session:
             require_role(session, organisation_id, pool, Action.UPLOAD)  # it may have gone since
-            session.add(model)
-            session.flush()
-            jobs.create(session, JobKind.INSPECT, model.id)
-            record(
-                session,
-                Act.MODEL_UPLOADED,
-                model.id,
-                pool_id=pool.id,
-                organisation_id=organisation_id,
-                detail=sha256,
-            )
+            add_model(session, model)
             if on_new is not None:
                 on_new(session, model)
     except IntegrityError:
@@ -95,6 +85,21 @@ def receive_model(
         _delete_quietly(store, key)
         raise
     return model, True
+
+
+def add_model(session: Session, model: ModelRow) -> None:
+    """Write the record, the job that inspects it, and the event that it was uploaded."""
+    session.add(model)
+    session.flush()
+    jobs.create(session, JobKind.INSPECT, model.id)
+    record(
+        session,
+        Act.MODEL_UPLOADED,
+        model.id,
+        pool_id=model.pool_id,
+        organisation_id=model.organisation_id,
+        detail=model.sha256,
+    )
 
 
 def _check_bytes(manifest: Manifest, *, size: int, sha256: str) -> None:

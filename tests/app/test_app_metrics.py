@@ -192,7 +192,7 @@ def test_the_rate_of_running_builds_is_what_they_reported_last(
 def test_requests_are_counted_by_template_and_uploads_refused_at_the_door_by_code(
     scrape: Callable[[], dict[str, float]], upload: Callable[..., Any], client: TestClient
 ) -> None:
-    client.get("/v1/models/mdl_hunter2?cursor=hunter2")
+    client.get("/v1/models/mdl_hunter2")
     client.get("/hunter2")
     client.request("HUNTER2", "/v1/models")
     assert upload(b"").status_code == 422
