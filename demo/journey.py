@@ -79,6 +79,10 @@ def learn(plan: Plan, api: Api, up: server.Server, story: Story) -> tuple[Record
             algorithm=plan.algorithm,
             preset=plan.preset,
         )
+        # Imported late, as with the comparison below.
+        from demo.report import report_lines
+
+        story.say("\n".join(report_lines(learner["report"])))
     return learner, ready
 
 

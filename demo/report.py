@@ -4,10 +4,21 @@ Accuracies are fractions here and percent in what is printed.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from ml.evaluation import Score, score_of
+
+SHORT = {
+    "random_initialisation": "untrained network",
+    "single_teacher": "one model, on average",
+    "best_teacher": "the best model",
+    "pool_features": "all models' features",
+    "pool_answers": "all models' answers",
+    "pixels": "pixels",
+}
+"""What the demo calls the baselines of a build's report."""
 
 META_LEARNER = "meta-learner, over HTTP"
 
@@ -63,3 +74,36 @@ def verdict(difference: Score, *, baseline: str, build: str, subject: str) -> st
         f"{stands}, which {difference.n} episodes cannot tell from no difference: this {build} is "
         f"not shown to be worth using for {subject}."
     )
+
+
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """What a build's own report says, in a few lines of text.
+
+    Args:
+        report: of a meta-learner's record.
+    """
+    estimate = report.get("estimate")
+    if estimate is None:
+        return [warning["message"] for warning in report.get("warnings", [])]
+    shots = estimate["shots"]
+    where = "drawn pictures, without data" if estimate["kind"] == "recovered" else "validation set"
+    lines = [
+        f"The build's own estimate ({where}; {estimate['way']}-way, {_shots_of(shots)} shots):"
+    ]
+    rows = [("meta-learner", shots)]
+    rows += [(SHORT.get(b["name"], b["name"]), b["shots"]) for b in report["baselines"]]
+    width = max(len(name) for name, _ in rows)
+    lines += [f"  {name:<{width}}  {_cells(each)}" for name, each in rows]
+    return lines + [f"  Note: {warning['message']}" for warning in report["warnings"]]
+
+
+def _shots_of(shots: Mapping[str, Any]) -> str:
+    return " / ".join(shots)
+
+
+def _cells(shots: Mapping[str, Any]) -> str:
+    cells = []
+    for score in shots.values():
+        low, high = score["interval"]
+        cells.append(f"{100 * score['accuracy']:.1f} ± {50 * (high - low):.1f}")
+    return " / ".join(cells) + " %"

@@ -150,3 +150,27 @@ def test_the_random_baseline_is_served_by_the_meta_learners_rule():
     )
     untrained = random_initialisation(like, torch.Generator().manual_seed(baselines.SEED))
     assert ours == by_library(serving(untrained), images, draws[:1])
+
+
+def test_a_builds_own_report_is_told_with_its_baselines_and_warnings():
+    def at(one, five):
+        return {
+            "1": {"accuracy": one, "interval": [one - 0.02, one + 0.02]},
+            "5": {"accuracy": five, "interval": [five - 0.01, five + 0.01]},
+        }
+
+    told = report.report_lines(
+        {
+            "estimate": {"kind": "recovered", "way": 3, "shots": at(0.5, 0.7)},
+            "baselines": [{"name": "pixels", "what": "", "shots": at(0.4, 0.6)}],
+            "warnings": [{"code": "level-not-trustworthy", "message": "Its level says little."}],
+        }
+    )
+    assert told == [
+        "The build's own estimate (drawn pictures, without data; 3-way, 1 / 5 shots):",
+        "  meta-learner  50.0 ± 2.0 / 70.0 ± 1.0 %",
+        "  pixels        40.0 ± 2.0 / 60.0 ± 1.0 %",
+        "  Note: Its level says little.",
+    ]
+    nothing = {"estimate": None, "baselines": [], "warnings": [{"code": "x", "message": "Why."}]}
+    assert report.report_lines(nothing) == ["Why."]
