@@ -16,9 +16,12 @@ import torch
 
 from ml import fewshot
 from ml.errors import ImageTooLarge, MlError, UnreadableImage
+from ml.reporting.packing import pack
 from pool.errors import InvalidInput
 from pool.settings import Settings
 from pool.storage.store import ObjectStore
+
+MAX_PACKED_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,22 +103,44 @@ class Inference:
             predict_ms=(done - decoded) * 1000,
         )
 
+    def pack(
+        self, images: Sequence[bytes], labels: Sequence[str], *, side: int, channels: int
+    ) -> bytes:
+        """A validation set as small pictures and numbers, for a build's report to look at.
+
+        Raises:
+            InvalidInput: an image cannot be decoded, or they are too many at this size.
+        """
+        most = MAX_PACKED_BYTES // (channels * side**2)
+        if len(images) > most:
+            raise InvalidInput(
+                f"At the pool's {side} pixels a validation set holds {most} images at most; send "
+                "fewer.",
+                part="validation",
+            )
+        with self._turn:
+            decoded = self._decode_all(images, "validation", side=side, channels=channels)
+        return pack(decoded, labels)
+
     def _decode(
         self, learner: fewshot.Delivered, images: Sequence[bytes], *, part: str
     ) -> torch.Tensor:
+        side, channels = fewshot.decoding_side(learner), learner.channels
+        return torch.stack(self._decode_all(images, part, side=side, channels=channels))
+
+    def _decode_all(
+        self, images: Sequence[bytes], part: str, *, side: int, channels: int
+    ) -> list[torch.Tensor]:
         decoded = []
         for position, data in enumerate(images):
             try:
                 image = fewshot.decode_image(
-                    data,
-                    size=fewshot.decoding_side(learner),
-                    channels=learner.channels,
-                    max_pixels=self._max_pixels,
+                    data, size=side, channels=channels, max_pixels=self._max_pixels
                 )
             except (UnreadableImage, ImageTooLarge) as error:
                 raise InvalidInput(str(error), part=f"{part}[{position}]") from error
             decoded.append(image)
-        return torch.stack(decoded)
+        return decoded
 
     def _load(self, object_key: str) -> fewshot.Delivered:
         with self._lock:

@@ -12,6 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import description, errors, idempotency, limits
 from app.buckets import open_buckets
+from app.build_form import BuildIn
 from app.connections import BodyPace, DeadlineProtocol
 from app.errors import Problem
 from app.followers import Followers
@@ -98,7 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(module.router)
     app.add_api_route("/", _to_documentation, include_in_schema=False)
-    description.install(app, Problem, ManifestIn, of_bodies=errors.of_bodies())
+    description.install(app, Problem, ManifestIn, BuildIn, of_bodies=errors.of_bodies())
     return app
 
 
@@ -126,6 +127,8 @@ def _body_limit(path: str, settings: Settings) -> int:
     if path.startswith("/v1/uploads/") and "/parts/" in path:
         return MAX_PART_BYTES
     if path.startswith("/v1/meta-learners/") and path.endswith("/predictions"):
+        return settings.max_prediction_bytes
+    if path == "/v1/builds":  # with a validation set; app/build_form.py limits JSON
         return settings.max_prediction_bytes
     return limits.JSON_BODY_BYTES
 

@@ -1,14 +1,23 @@
 """Builds: request a meta-learner, follow it, cancel it."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
+from pydantic import BaseModel, Field
 
-from app.deps import BuildReader, BuildWriter, SessionDep, SettingsDep
+from app.build_form import BODY, BuildForm, RecipeIn, form_digest, read_build_form
+from app.deps import (
+    BuildReader,
+    BuildWriter,
+    DatabaseDep,
+    InferenceDep,
+    SessionDep,
+    SettingsDep,
+    StoreDep,
+)
 from app.errors import CREATES, responses
 from app.idempotency import Once, once_for
 from app.paging import Cursor, Limit, decode_cursor, encode_cursor
@@ -18,40 +27,23 @@ from app.waiting import wait_for_build
 from pool import errors
 from pool.database import repository
 from pool.database.tables import BuildRow
-from pool.domain import JobStatus, Recipe, Scope
+from pool.domain import Caller, JobStatus, Recipe, Scope
+from pool.settings import Settings
 from pool.usecases.build import cancel_build, start_build
 from pool.usecases.quotas import Quotas, check_build
+from pool.usecases.validation import SealedSet, hand_over, largest_images, store_sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What an order with a validation set passes through."""
+
+    database: DatabaseDep
+    store: StoreDep
+    inference: InferenceDep
+
 
 router = APIRouter(prefix="/v1/builds", tags=["builds"], route_class=ThreadedRoute)
-
-EXAMPLE: JsonDict = {
-    "pool": "default",
-    "recipe": {"algorithm": "multi_teacher", "config": {"preset": "small"}},
-}
-
-
-class RecipeIn(BaseModel):
-    """Which algorithm, with which numbers."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    algorithm: Annotated[str, Field(max_length=60)] = "multi_teacher"
-    config: dict[str, Any] = Field(
-        default_factory=dict, description="Unnamed numbers keep the preset's value."
-    )
-
-
-class BuildIn(BaseModel):
-    """An order for a meta-learner."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
-
-    pool: Annotated[str, Field(max_length=100)] = "default"
-    recipe: RecipeIn = RecipeIn()
-    models: Annotated[list[str], Field(max_length=10_000)] | None = Field(
-        default=None, description="Ids; left out, all ready models of the pool are used."
-    )
-    seed: int | None = Field(default=None, ge=0, lt=2**31, description="Same seed, same result.")
 
 
 class BuildOut(BaseModel):
@@ -114,27 +106,55 @@ class BuildPage(BaseModel):
         errors.NoUsableModels,
         errors.InvalidRecipe,
         errors.QuotaExceeded,
+        errors.StorageUnavailable,
+        errors.StorageFull,
         *CREATES,
     ),
+    openapi_extra=BODY,
 )
 def create_build(
-    order: BuildIn,
-    once: Annotated[Once, once_for(Scope.BUILDS_WRITE)],
+    form: Annotated[BuildForm, Depends(read_build_form)],
+    once: Annotated[Once, once_for(Scope.BUILDS_WRITE, digest=form_digest)],
     session: SessionDep,
     caller: BuildWriter,
     settings: SettingsDep,
+    adapters: Annotated[Adapters, Depends()],
 ) -> BuildOut:
-    """Queue a meta-learner build over a snapshot of the pool; follow it at its record."""
+    """Queue a meta-learner build over a snapshot of the pool; follow it at its record.
+
+    Sent as a form with labelled images, its report estimates accuracy on them; they are deleted
+    when the build ends.
+    """
+    order = form.order
+    recipe = check_recipe(Recipe(algorithm=order.recipe.algorithm, config=order.recipe.config))
+    waiting = _store_validation(form, caller, settings, adapters) if form.images else None
     check_build(session, caller.organisation_id, Quotas.of_deployment(settings))
     build = start_build(
         session,
         caller.organisation_id,
         pool_name=order.pool,
-        recipe=check_recipe(Recipe(algorithm=order.recipe.algorithm, config=order.recipe.config)),
+        recipe=recipe,
         model_ids=order.models,
         seed=order.seed,
+        build_id=waiting.build_id if waiting else None,
     )
+    if waiting is not None:
+        hand_over(session, waiting)
     return once.keep(session, BuildOut.of(build))
+
+
+def _store_validation(
+    form: BuildForm, caller: Caller, settings: Settings, adapters: Adapters
+) -> SealedSet:
+    """Small pictures and numbers, sealed, before the build exists; in transactions of their own."""
+    order, organisation_id = form.order, caller.organisation_id
+    with adapters.database.write() as session:
+        check_build(session, organisation_id, Quotas.of_deployment(settings))
+        side, channels = largest_images(
+            session, organisation_id, pool_name=order.pool, model_ids=order.models
+        )
+    packed = adapters.inference.pack(form.images, form.labels, side=side, channels=channels)
+    return store_sealed(adapters.database, adapters.store, packed, n_images=len(form.images))
 
 
 @router.get("", responses=responses())

@@ -13,11 +13,12 @@ from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 
 from app.deps import DatabaseDep, InferenceDep, Predictor, SettingsDep
 from app.errors import responses
 from app.inference import Answer
+from app.labelled_images import read_images, read_labels
 from app.metrics import Instruments
 from app.multipart import multipart_form
 from app.threads import ThreadedRoute
@@ -31,7 +32,6 @@ router = APIRouter(prefix="/v1/meta-learners", tags=["predictions"], route_class
 
 MAX_WAYS, MAX_SHOTS, MAX_QUERIES = 50, 100, 500
 MAX_SUPPORT = MAX_WAYS * MAX_SHOTS
-MAX_LABEL_CHARS = 200
 MAX_TEACHERS = 1000
 
 
@@ -99,9 +99,9 @@ async def read_few_shot_form(request: Request, _: Predictor) -> AsyncIterator[Fe
         in_memory=True,
     ) as form:
         checked = FewShotForm(
-            support=await _images(form, "support"),
-            labels=_labels(form),
-            query=await _images(form, "query"),
+            support=await read_images(form, "support"),
+            labels=read_labels(form),
+            query=await read_images(form, "query"),
             teachers=_teachers(form),
         )
         check_few_shot_form(checked)
@@ -137,17 +137,6 @@ def check_few_shot_form(form: FewShotForm) -> None:
         )
 
 
-def _labels(form: FormData) -> list[str]:
-    labels = []
-    for position, label in enumerate(form.getlist("labels")):
-        if not isinstance(label, str) or not label.strip() or len(label) > MAX_LABEL_CHARS:
-            raise InvalidInput(
-                f"A label is text of 1 to {MAX_LABEL_CHARS} characters.", part=f"labels[{position}]"
-            )
-        labels.append(label)
-    return labels
-
-
 def _teachers(form: FormData) -> int | None:
     given = form.getlist("teachers")
     if not given:
@@ -163,17 +152,6 @@ def _teachers(form: FormData) -> int | None:
             f"`teachers` is one whole number from 1 to {MAX_TEACHERS}.", part="teachers"
         )
     return int(number)
-
-
-async def _images(form: FormData, part: str) -> list[bytes]:
-    images = []
-    for position, image in enumerate(form.getlist(part)):
-        if not isinstance(image, UploadFile):
-            raise InvalidInput(
-                f"Send images as files: curl -F {part}=@image.png.", part=f"{part}[{position}]"
-            )
-        images.append(await image.read())
-    return images
 
 
 def _file_list(description: str) -> dict[str, object]:

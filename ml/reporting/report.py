@@ -6,7 +6,7 @@ report.md has both in numbers). With a labelled validation set it is made on tha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from ml.evaluation import Score, score_of
 from ml.progress import WorkMeter
 from ml.reporting.candidates import BASELINES, LEARNER
 from ml.reporting.exams import SHOTS, Exam, validation_exam
+from ml.reporting.packing import Validation
 from ml.reporting.pictures import draw_steps, recovered_exam
 from ml.reporting.sitting import ANSWER, ASK, Results, choose_panel, count_steps, sit
 from ml.reporting.size import FULL, ReportSize
@@ -33,16 +34,6 @@ LEVEL = (
     "meta-learner among the baselines, but its level says little about accuracy on real classes. "
     "Order the build with a labelled validation set to know that."
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Validation:
-    """Somebody's labelled images."""
-
-    images: Tensor
-    """In [0, 1], (I, C, S, S)."""
-    labels: Tensor
-    """int64, (I,)."""
 
 
 def make_report(

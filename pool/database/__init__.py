@@ -4,3 +4,4 @@ from pool.database import access_tables as access_tables
 from pool.database import audit_tables as audit_tables
 from pool.database import limit_tables as limit_tables  # so that the metadata holds every table
 from pool.database import upload_tables as upload_tables
+from pool.database import validation_tables as validation_tables

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from pool.database import audit
 from pool.database.session import send_after_commit
 from pool.database.tables import JobEventRow, JobRow
+from pool.database.validation_tables import forget_key
 from pool.domain import FINAL_JOBS, JobKind, JobRun, JobStatus, new_id, utc_now
 from pool.errors import LeaseLost
 
@@ -284,4 +285,5 @@ def _append_event(session: Session, job_id: str, kind: str, payload: Mapping[str
     session.add(JobEventRow(job_id=job_id, seq=(last or 0) + 1, kind=kind, payload=dict(payload)))
     session.flush()
     if kind == "status" and payload["status"] in FINAL_JOBS:
+        forget_key(session, job_id)
         audit.record_end_of_build(session, job_id, payload["status"])

@@ -91,6 +91,11 @@ def build_state_key(build_id: str) -> str:
     return f"{BUILD_STATES}{build_id}/state.safetensors"
 
 
+def build_validation_key(build_id: str) -> str:
+    """Where the validation set of an order waits, sealed, for the build's report."""
+    return f"{BUILD_STATES}{build_id}/validation.sealed"
+
+
 def open_store(settings: Settings) -> ObjectStore:
     """The store that the settings name: a directory or an S3 bucket."""
     url = urlparse(settings.storage)

@@ -25,20 +25,20 @@ def start_build(
     recipe: Recipe,
     model_ids: Sequence[str] | None,
     seed: int | None,
+    build_id: str | None = None,
 ) -> BuildRow:
     """Queue a build over a snapshot of the pool's ready models, or of those named.
 
-    The recipe has been checked by then.
+    The recipe has been checked by then. `build_id` is for whom something waits already.
 
     Raises:
         PoolNotFound, PoolNameAmbiguous, ModelNotFound: the organisation cannot mean it.
         RoleRequired: it is no builder of the pool.
         NoUsableModels: fewer than two models are ready; the message counts the others.
     """
-    pool = repository.find_pool(session, organisation_id, pool_name, Action.BUILD)
-    models = _choose_models(session, organisation_id, pool, model_ids)
+    pool, models = usable_models(session, organisation_id, pool_name, model_ids)
     build = BuildRow(
-        id=new_id("bld"),
+        id=build_id or new_id("bld"),
         organisation_id=organisation_id,
         pool_id=pool.id,
         pool=pool,
@@ -57,6 +57,19 @@ def start_build(
     session.flush()
     record_build(session, Act.BUILD_REQUESTED, build)
     return build
+
+
+def usable_models(
+    session: Session, organisation_id: str, pool_name: str, model_ids: Sequence[str] | None
+) -> tuple[PoolRow, Sequence[ModelRow]]:
+    """What an order is over.
+
+    Raises:
+        PoolNotFound, PoolNameAmbiguous, RoleRequired, ModelNotFound, NoUsableModels: as
+            start_build.
+    """
+    pool = repository.find_pool(session, organisation_id, pool_name, Action.BUILD)
+    return pool, _choose_models(session, organisation_id, pool, model_ids)
 
 
 def _in_order_of_content(models: Sequence[ModelRow]) -> Sequence[ModelRow]:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from pool.database import jobs
 from pool.database.session import Database, send_after_commit
 from pool.database.tables import JobRow, ModelRow
+from pool.database.validation_tables import BuildValidationRow, forget_reservations
 from pool.domain import FINAL_JOBS, JobKind, JobStatus, utc_now
 from pool.storage.store import BUILD_STATES, QUARANTINE, ObjectStore
 from pool.usecases import idempotency, quotas
@@ -115,7 +116,7 @@ def _mark_sent(session: Session, job: JobRow) -> bool:
 
 
 def sweep_leftovers(database: Database, store: ObjectStore) -> int:
-    """Delete originals and build states that a dead job left behind; how many there were.
+    """Delete originals, build states and validation sets that nobody needs; how many there were.
 
     An object in quarantine without a record is an upload under way, so it stays; what a resumable
     upload joined in vain goes.
@@ -133,11 +134,12 @@ def sweep_leftovers(database: Database, store: ObjectStore) -> int:
 
 
 def sweep_limits(session: Session) -> int:
-    """Delete kept answers that expired, old counts and ended uploads; how many there were."""
+    """Delete what expired: kept answers, old counts, ended uploads, orders that came to nothing."""
     return (
         idempotency.forget_expired(session)
         + quotas.forget_old_counts(session)
         + forget_old_uploads(session)
+        + forget_reservations(session)
     )
 
 
@@ -150,4 +152,6 @@ def _inspection_is_over(session: Session, model_id: str) -> bool:
 
 def _build_is_over(session: Session, build_id: str) -> bool:
     status = session.scalar(select(JobRow.status).where(JobRow.subject_id == build_id))
+    if status is None:  # an order under way whose validation set is stored, or that came to nothing
+        return session.get(BuildValidationRow, build_id) is None
     return status in FINAL_JOBS

@@ -17,8 +17,9 @@ from ml.learner import MetaLearner
 from ml.reporting import ahead, report
 from ml.reporting.candidates import BASELINES, LEARNER, beside_one_another, each_alone
 from ml.reporting.exams import Exam, Question, validation_exam
+from ml.reporting.packing import Validation
 from ml.reporting.pictures import draw_pictures, label, recovered_exam
-from ml.reporting.report import Validation, make_report, unbeaten
+from ml.reporting.report import make_report, unbeaten
 from ml.reporting.sitting import choose_panel, flops_of, sit
 from ml.reporting.size import ReportSize, size_for
 from ml.types import Progress, Teacher

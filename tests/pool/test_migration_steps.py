@@ -73,6 +73,8 @@ def made_up(column: sa.Column[Any], number: int) -> Any:
         return bool(number % 2)
     if isinstance(kind, sa.Integer | sa.Float | sa.Numeric):
         return number
+    if isinstance(kind, sa.LargeBinary):
+        return f"{column.name} {number}".encode()
     if isinstance(kind, sa.DateTime):
         return datetime(2026, 1, 1 + number, tzinfo=UTC)
     if isinstance(kind, sa.Date):

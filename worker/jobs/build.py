@@ -1,7 +1,8 @@
 """Build a meta-learner: teachers, recipe, training with checkpoints, the result stored."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,19 @@ from ml.algorithms import ALGORITHMS
 from ml.delivered import Delivered, save_delivered
 from ml.errors import CheckpointMismatch, MlError
 from ml.reporting.ahead import Ahead, rehearse
+from ml.reporting.packing import unpack
 from ml.reporting.report import make_report, not_estimated
-from ml.reporting.size import ReportSize, size_for
+from ml.reporting.size import size_for
 from ml.state import load_state, save_state
-from ml.types import Report, Teacher, TrainingState
+from ml.types import TrainingState
 from pool import logs
 from pool.database import jobs
 from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow
 from pool.domain import JobRun, JobStatus, new_id
 from pool.errors import LeaseLost, ObjectMissing
-from pool.storage.store import build_state_key, meta_learner_key
+from pool.storage.store import build_state_key, build_validation_key, meta_learner_key
 from pool.usecases.build import record_meta_learner
+from pool.usecases.validation import count_images, open_sealed
 from worker.context import JobContext
 from worker.progress import ProgressLog
 from worker.teachers import file_sha256, load_teachers
@@ -43,7 +46,8 @@ def build_meta_learner(context: JobContext, run: JobRun) -> None:
             jobs.finish(
                 session, run, JobStatus.FAILED, error_code="cannot-be-built", error=str(error)
             )
-    context.store.delete(build_state_key(build.id))
+    for key in (build_state_key(build.id), build_validation_key(build.id)):
+        context.store.delete(key)
 
 
 def _load_build(context: JobContext, build_id: str) -> BuildRow:
@@ -79,7 +83,11 @@ def _train(
             context.store.put(build_state_key(build.id), stream, path.stat().st_size)
 
     size = size_for(config.effort)
-    ahead = Ahead(progress, rehearse(teachers, size, images=None), resumed=resume_from is not None)
+    with context.database.read() as session:
+        images = count_images(session, build.id)
+    ahead = Ahead(
+        progress, rehearse(teachers, size, images=images), resumed=resume_from is not None
+    )
     learner = algorithm.train(
         teachers,
         config,
@@ -90,21 +98,21 @@ def _train(
         resume_from=resume_from,
     )
     facts = _facts(build, progress)
-    return learner, facts | _examined(learner, teachers, build, size, ahead)
+    examine = partial(make_report, learner, teachers, size=size, report=ahead)
+    return learner, facts | _examined(context, build, workspace, examine)
 
 
 def _examined(
-    learner: Delivered,
-    teachers: Sequence[Teacher],
-    build: BuildRow,
-    size: ReportSize,
-    ahead: Report,
+    context: JobContext, build: BuildRow, workspace: Path, examine: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
     """Accuracy beside baselines. What was built in hours is delivered also where this breaks."""
+    # Another seed than any build's own, also in the 32 bits that torch looks at.
+    rng = torch.Generator().manual_seed(build.seed + 2**31)
     try:
-        # Another seed than any build's own, also in the 32 bits that torch looks at.
-        rng = torch.Generator().manual_seed(build.seed + 2**31)
-        return make_report(learner, teachers, rng=rng, size=size, report=ahead)
+        packed = open_sealed(context.database, context.store, build.id, workspace)
+        return examine(rng=rng, validation=unpack(packed) if packed else None)
+    except ObjectMissing:
+        return not_estimated("the validation set is gone from the store or was changed there.")
     except MlError as error:
         return not_estimated(f"{error}.")
     except RuntimeError as error:  # torch's own, such as too little memory
