@@ -76,17 +76,18 @@ def main() -> None:
         )
         for seed in EXAMS
     }
+    exams = {str(seed): compare(true, each) for seed, each in estimates.items()}
     results = {
         "pool": pool.facts() | {"models_used": len(teachers)},
         "truth": {"split": "validation", "episodes": TRUE_EPISODES, "images": IMAGES_A_CLASS},
         "builds": {name: dict(config) for name, config in BUILDS.items()},
-        "exams": {str(seed): compare(true, each) for seed, each in estimates.items()},
+        "exams": exams,
         "cpu_s": round(time.process_time() - started_s),
         "machine": describe_machine(CPU),
         "code": describe_code(),
     }
     options.out.write_text(json.dumps(results, indent=1) + "\n")
-    for seed, each in results["exams"].items():
+    for seed, each in exams.items():
         print(json.dumps({"exam": seed} | {n: v for n, v in each.items() if n != "subjects"}))  # noqa: T201
 
 
@@ -138,7 +139,7 @@ def true_exam(data: Path) -> Exam:
     images = read_labelled(data / f"{DATASET}_val.npz")
     rows = [
         torch.nonzero(images.labels == each).flatten()[:IMAGES_A_CLASS]
-        for each in images.labels.unique()
+        for each in torch.unique(images.labels)
     ]
     kept = torch.cat(rows)
     return validation_exam(
