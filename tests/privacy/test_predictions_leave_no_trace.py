@@ -141,6 +141,7 @@ def send(
     labels: list[str],
     query: list[bytes],
     learner: str = "ml_served",
+    note: str = "",
 ) -> int:
     name = f"{marks[0]}.png"
     parts: list[tuple[str, Any]] = [("support", (name, image)) for image in support]
@@ -149,7 +150,7 @@ def send(
     client = TestClient(
         app, raise_server_exceptions=False, headers={"Authorization": f"Bearer {KEY}"}
     )
-    path = f"/v1/meta-learners/{learner}/predictions?note={marks[0]}"
+    path = f"/v1/meta-learners/{learner}/predictions" + (f"?{note}={note}" if note else "")
     return int(client.post(path, files=parts).status_code)
 
 
@@ -179,6 +180,7 @@ REQUESTS: dict[str, tuple[int, Callable[[list[str]], dict[str, Any]]]] = {
         422,
         lambda m: good(m) | {"labels": [m[3] * 10, m[3], m[4], m[4]]},
     ),
+    "one with a query that the API does not know": (422, lambda m: good(m) | {"note": m[1]}),
     "one to nobody": (404, lambda m: good(m) | {"learner": m[1]}),
 }
 
