@@ -31,11 +31,12 @@ def test_a_journeys_lines_join_requests_to_jobs_and_hold_nothing_that_clients_se
     refused = send_model(server, b"hostile" + planted["text"].encode(), small_manifest("hostile"))
     server.wait_for_models()
     build = server.wait_for_build(order_build(server, algorithm="ensemble"))
-    path = f"/v1/meta-learners/{build['meta_learner_id']}/predictions?{planted['path']}"
+    path = f"/v1/meta-learners/{build['meta_learner_id']}/predictions"
     parts = [("support", (planted["file"], png(shade))) for shade in (10, 240)]
     parts += [("query", (planted["file"], png(20)))]
     answer = server.http.post(path, files=parts, data={"labels": ["dark", planted["label"]]})
     assert answer.status_code == 200, answer.text
+    assert server.http.post(f"{path}?{planted['path']}", files=parts).status_code == 422
     server.http.get(f"/v1/models/{planted['path']}")
 
     found = [name for name, mark in planted.items() if mark in server.log()]
