@@ -22,7 +22,7 @@ from pool.database.tables import ModelRow
 from pool.database.visible import RolesByPool, roles_by_pool
 from pool.domain import ModelStatus, Scope
 from pool.roles import Action, may
-from pool.usecases.quotas import Quotas, check_new_model
+from pool.usecases.quotas import Quotas, check_new
 from pool.usecases.upload import receive_model
 from pool.usecases.withdraw import withdraw_model
 
@@ -128,7 +128,7 @@ def upload_model(
     """Upload a checkpoint; its inspection follows, look for `ready` or `rejected` at its record."""
 
     def on_new(session: Session, model: ModelRow) -> None:
-        check_new_model(session, model, Quotas.of_deployment(settings))
+        check_new(session, model, Quotas.of_deployment(settings))
         once.keep(session, ModelOut.of(model))
 
     model, is_new = receive_model(

@@ -36,7 +36,7 @@ from pool.errors import InvalidInput, TooLarge
 from pool.storage.parts import MAX_PART_BYTES, MIN_PART_BYTES, MOST_PARTS, plan_parts
 from pool.storage.store import quarantine_key
 from pool.usecases import uploads
-from pool.usecases.quotas import Quotas, check_new_upload
+from pool.usecases.quotas import Quotas, check_new
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=ThreadedRoute)
 
@@ -96,7 +96,7 @@ def create_upload(
         )
 
     def on_new(session: Session, row: UploadRow) -> None:
-        check_new_upload(session, row, Quotas.of_deployment(settings))
+        check_new(session, row, Quotas.of_deployment(settings))
         once.keep(session, UploadOut.of(row, parts))
 
     row = uploads.open_upload(

@@ -100,24 +100,8 @@ def check_room(session: Session, organisation_id: str, defaults: Quotas, *, size
     )
 
 
-def check_new_model(session: Session, model: ModelRow, defaults: Quotas) -> None:
-    """Return if a model that this transaction added fits its organisation's quotas.
-
-    Raises:
-        QuotaExceeded: of models or of bytes; let the transaction roll back.
-    """
-    session.flush()
-    take_turns(session, model.organisation_id)
-    _check_models(
-        quotas_of(session, model.organisation_id, defaults),
-        models=_live_models(session, model.organisation_id),
-        stored=_stored_bytes(session, model.organisation_id),
-        size=model.size_bytes,
-    )
-
-
-def check_new_upload(session: Session, upload: UploadRow, defaults: Quotas) -> None:
-    """Return if an upload that this transaction added fits its organisation's quotas.
+def check_new(session: Session, added: ModelRow | UploadRow, defaults: Quotas) -> None:
+    """Return if a model or an upload that this transaction added fits its organisation's quotas.
 
     An upload under way takes the room of the model that it will be, so completing it needs none.
 
@@ -125,12 +109,12 @@ def check_new_upload(session: Session, upload: UploadRow, defaults: Quotas) -> N
         QuotaExceeded: of models or of bytes; let the transaction roll back.
     """
     session.flush()
-    take_turns(session, upload.organisation_id)
+    take_turns(session, added.organisation_id)
     _check_models(
-        quotas_of(session, upload.organisation_id, defaults),
-        models=_live_models(session, upload.organisation_id),
-        stored=_stored_bytes(session, upload.organisation_id),
-        size=upload.size_bytes,
+        quotas_of(session, added.organisation_id, defaults),
+        models=_live_models(session, added.organisation_id),
+        stored=_stored_bytes(session, added.organisation_id),
+        size=added.size_bytes,
     )
 
 

@@ -23,7 +23,7 @@ from ml.types import Teacher
 from pool.database import jobs
 from pool.database.session import Database
 from pool.database.tables import BuildModelRow, BuildRow, MetaLearnerRow, ModelRow, PoolRow
-from pool.domain import JobKind, ModelStatus, Scope, new_id
+from pool.domain import JobKind, JobRun, ModelStatus, Scope, new_id
 from pool.settings import Settings
 from pool.setup import migrate
 from pool.storage.store import meta_learner_key
@@ -171,6 +171,16 @@ def add_build(database: Database, pool_row: PoolRow) -> Callable[..., BuildRow]:
         return build_row
 
     return add
+
+
+@pytest.fixture
+def running(database: Database, add_build: Callable[..., BuildRow]) -> tuple[str, JobRun]:
+    """A build that a worker has claimed."""
+    build = add_build()
+    with database.write() as session:
+        run = jobs.claim(session, build.job_id, holder="run_a", lease_s=60)
+    assert run is not None
+    return build.id, run
 
 
 @pytest.fixture(scope="session")

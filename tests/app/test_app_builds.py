@@ -116,16 +116,6 @@ def test_an_unknown_build_is_not_found(client: TestClient, method: str, path: st
 # Events.
 
 
-@pytest.fixture
-def running(database: Database, add_build: AddBuild) -> tuple[str, JobRun]:
-    """A build that a worker has claimed."""
-    build = add_build()
-    with database.write() as session:
-        run = jobs.claim(session, build.job_id, holder="run_a", lease_s=60)
-    assert run is not None
-    return build.id, run
-
-
 def record(database: Database, run: JobRun, *steps: int) -> None:
     with database.write() as session:
         for step in steps:

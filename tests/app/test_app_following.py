@@ -29,16 +29,6 @@ AddBuild = Callable[..., BuildRow]
 Told = list[tuple[int, str, dict[str, Any]]]
 
 
-@pytest.fixture
-def running(database: Database, add_build: AddBuild) -> tuple[str, JobRun]:
-    """A build that a worker has claimed."""
-    build = add_build()
-    with database.write() as session:
-        run = jobs.claim(session, build.job_id, holder="run_a", lease_s=60)
-    assert run is not None
-    return build.id, run
-
-
 def tell(database: Database, run: JobRun, *steps: int) -> None:
     for step in steps:
         with database.write() as session:
