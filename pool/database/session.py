@@ -43,6 +43,8 @@ class Database:
             with session.begin():
                 yield session
                 append_recorded(session)
+            for act in session.info.pop("acts", []):
+                act()
             for job_id, kind in session.info.pop("jobs", []):
                 self._send(job_id, kind)
 
@@ -54,6 +56,11 @@ class Database:
 def send_after_commit(session: Session, job_id: str, kind: str) -> None:
     """Send the job's message when, and only if, the session commits."""
     session.info.setdefault("jobs", []).append((job_id, kind))
+
+
+def do_after_commit(session: Session, act: Callable[[], None]) -> None:
+    """Do what must not be undone when, and only if, the session commits; it must not raise."""
+    session.info.setdefault("acts", []).append(act)
 
 
 def create_engine_for(url: str) -> Engine:

@@ -1,8 +1,9 @@
 """What an organisation may see: the one place that every query of pools' records goes through."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from pool.database.access_tables import PoolMemberRow
@@ -40,6 +41,73 @@ def may_see(table: Listed, organisation_id: str) -> ColumnElement[bool]:
     if table is ModelRow:
         return or_(ModelRow.organisation_id == organisation_id, permitted)
     return permitted
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Some of the records that an organisation finds in a list, as an index has them together."""
+
+    of: ColumnElement[bool]
+    whole_pool: bool
+    """All of one pool's, whoever contributed them."""
+
+
+def sources(
+    session: Session, table: Listed, organisation_id: str, *, pool_id: str | None = None
+) -> list[Source]:
+    """The same records as `may_see` says, source by source and each in one of them only.
+
+    Args:
+        session: where it is asked.
+        table: which records.
+        organisation_id: who asks.
+        pool_id: only this pool's.
+    """
+    if table is UploadRow:
+        return [Source(UploadRow.organisation_id == organisation_id, whole_pool=False)]
+    permitted = set(session.scalars(pools_of(organisation_id, SEEN_BY[table])))
+    found = [
+        Source(table.pool_id == each, whole_pool=True)
+        for each in sorted(permitted)
+        if pool_id in (None, each)
+    ]
+    if table is ModelRow:
+        holding = _pools_with_models_of(session, organisation_id) if pool_id is None else [pool_id]
+        found += [
+            Source(
+                and_(ModelRow.organisation_id == organisation_id, ModelRow.pool_id == each),
+                whole_pool=False,
+            )
+            for each in holding
+            if each not in permitted
+        ]
+    return found
+
+
+def _pools_with_models_of(session: Session, organisation_id: str) -> Sequence[str]:
+    """Where an organisation's models are, also if it has left: one look into an index for each.
+
+    The look compares organisation and pool at once: told that the organisation is equal,
+    PostgreSQL may rather walk through another member's models in the order of pools. And it asks
+    for what is at or behind an id made longer: for what is behind an id, SQLite would walk through
+    all that have it. Ids are of one length, so nothing lies between.
+    """
+    owner, pool = ModelRow.organisation_id, ModelRow.pool_id
+
+    def following(passed: ColumnElement[str]) -> ColumnElement[str | None]:
+        return (
+            select(case((owner == organisation_id, pool)))
+            .where(tuple_(owner, pool) >= tuple_(literal(organisation_id), passed.concat("+")))
+            .order_by(owner, pool)
+            .limit(1)
+            .correlate_except(ModelRow)
+            .scalar_subquery()
+        )
+
+    walked = select(following(literal("")).label("pool_id")).cte("walked", recursive=True)
+    on = select(following(walked.c.pool_id)).where(walked.c.pool_id.is_not(None))
+    walked = walked.union_all(on)
+    return session.scalars(select(walked.c.pool_id).where(walked.c.pool_id.is_not(None))).all()
 
 
 def may_know(table: Recorded, organisation_id: str) -> ColumnElement[bool]:

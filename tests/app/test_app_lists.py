@@ -95,7 +95,7 @@ BAD_CURSORS = {
     "a moment that no database knows": encoded(["0001-01-01T00:00:00+14:00", "mdl_1"]),
     "an id that is no text": encoded(["2026-01-01T00:00:00+00:00", 7]),
     "bytes that are no text": base64.urlsafe_b64encode(b"\xff\xfe").decode(),
-    "too long": "a" * 301,
+    "too long": "a" * 1501,
 }
 
 

@@ -1,0 +1,1 @@
+"""What the benchmarks of the running server share: deployments, records, ratios."""
