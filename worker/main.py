@@ -102,11 +102,11 @@ def _sweep() -> None:
             max_attempts=settings.max_attempts,
         )
         forgotten = sweep_limits(session)
-    clear_work_files(settings, database())
-    removed = sweep_leftovers(database(), open_store(settings))
-    removed += sweep_parts(database(), open_parts(settings))
     with suppress(IntegrityError), database().write() as session:  # two sweeps may be the first
         heartbeats.beat(session, heartbeats.SWEEP)
+    clear_work_files(settings, database())
+    removed = sweep_leftovers(database(), open_store(settings), state_kept_s=settings.state_kept_s)
+    removed += sweep_parts(database(), open_parts(settings))
     if found.expired or found.resent or removed or forgotten:
         log.info(
             "sweep: %d leases expired, %d messages sent again, %d leftovers deleted, "

@@ -140,12 +140,9 @@ def _give_back(context: JobContext, run: JobRun, error: Exception) -> None:
 
 
 def _canceled(context: JobContext, run: JobRun) -> bool:
-    """Record a cancellation; a stop that nobody asked for (shutdown) is left to a new attempt."""
-    with context.database.write() as session:
-        if not jobs.cancel_requested(session, run.holder):
-            return False
-        jobs.finish(session, run, JobStatus.CANCELED)
-    return True
+    """Whether the stop was a cancellation; any other (shutdown) is left to a new attempt."""
+    with context.database.read() as session:
+        return jobs.is_canceled(session, run.job_id)
 
 
 def _failed(context: JobContext, run: JobRun, error: Exception) -> None:

@@ -28,7 +28,7 @@ STOPPING = mmap.mmap(-1, 1)
 """One byte that Celery's main process shares with those it forks: 1 once it was asked to stop."""
 LOOK_EVERY_S = 0.1
 ASK_EVERY_S = 0.5
-"""With the grace of 4 s that a canceled job has, within the 5 s that cancel promises."""
+"""With the grace of 4 s that a canceled job's process has, within 5 s."""
 SILENCE = 0.5
 """Of a lease: how long a run may be silent after its end, in which it could renew it twice."""
 
@@ -59,7 +59,7 @@ def supervise(settings: Settings, database: Database, job_id: str) -> None:
         start_new_session=True,
     )
     try:
-        _watch(child, settings, database, holder)
+        _watch(child, settings, database, job_id, holder)
     finally:
         _stop(child, grace_s=settings.cancel_grace_s)
         _give_back(settings, database, holder, exit_code=child.returncode)
@@ -69,13 +69,20 @@ def supervise(settings: Settings, database: Database, job_id: str) -> None:
 def _is_queued(database: Database, job_id: str) -> bool:
     with database.read() as session:
         status = session.scalar(select(JobRow.status).where(JobRow.id == job_id))
+    if status is None:
+        # Seen with two deployments on one Redis database: each took half of the other's messages.
+        log.warning(
+            "took a message for a job that this database does not have; does another deployment "
+            "use this broker? Give each its own (OPERATIONS.md, Scaling out)",
+            extra={"job_id": job_id},
+        )
     return status == JobStatus.QUEUED
 
 
 def _watch(
-    child: subprocess.Popen[bytes], settings: Settings, database: Database, holder: str
+    child: subprocess.Popen[bytes], settings: Settings, database: Database, job_id: str, holder: str
 ) -> None:
-    """Wait for the child's end, a wish to cancel its job, or the worker's end or death.
+    """Wait for the child's end, its job's cancellation, or the worker's end or death.
 
     Celery's main process may be killed without this one: nobody would stop the job then. Asked to
     stop, it would wait for the job, for hours perhaps; another worker takes it over instead. And a
@@ -91,16 +98,16 @@ def _watch(
         asked_at = time.monotonic()
         try:
             with database.read() as session:
-                cancel = jobs.cancel_requested(session, holder)
+                canceled = jobs.is_canceled(session, job_id)
                 hangs = lease.is_over(session)
         except SQLAlchemyError as error:
             # A database that is away for a moment must not end a build of hours.
             said = {"holder": holder, "cause": type(error).__name__}
             log.warning("cannot look after the job", extra=said)
             continue
-        if cancel or hangs:
+        if canceled or hangs:
             said = {"holder": holder}
-            log.info("stopping a job that %s", "is canceled" if cancel else "hangs", extra=said)
+            log.info("stopping a job that %s", "is canceled" if canceled else "hangs", extra=said)
             _stop(child, grace_s=settings.cancel_grace_s)
 
 

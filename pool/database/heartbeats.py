@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from pool.database.tables import HeartbeatRow
+from pool.database.heartbeat_tables import HeartbeatRow
 from pool.domain import utc_now
 
 SWEEP = "sweep"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, false, func, or_, select, update
+from sqlalchemy import ColumnElement, false, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from pool.database import audit
@@ -79,14 +79,9 @@ def renew(session: Session, holder: str, *, lease_s: float) -> int:
     return int(result.rowcount)  # type: ignore[attr-defined]
 
 
-def cancel_requested(session: Session, holder: str) -> bool:
-    """Whether someone asked to cancel what this run does."""
-    found = session.scalar(
-        select(JobRow.id).where(
-            JobRow.holder == holder, JobRow.status == JobStatus.RUNNING, JobRow.cancel_requested
-        )
-    )
-    return found is not None
+def is_canceled(session: Session, job_id: str) -> bool:
+    """Whether somebody canceled the job."""
+    return bool(session.scalar(select(JobRow.cancel_requested).where(JobRow.id == job_id)))
 
 
 def record(
@@ -128,11 +123,11 @@ def finish(
 ) -> None:
     """running -> one of the final states.
 
-    A job that somebody asked to stop does not succeed any more: whoever withdrew a model of a build
-    counts on it.
+    A job that is to stop (as an API of an older release says it) does not succeed any more:
+    whoever withdrew a model of a build counts on it.
 
     Raises:
-        LeaseLost: another run holds the job by now, or it was to stop; nothing was written.
+        LeaseLost: another run holds the job by now, or it was canceled; nothing was written.
     """
     values: dict[str, Any] = {
         "status": status,
@@ -150,26 +145,28 @@ def finish(
     _append_event(session, run.job_id, "status", {"status": status, "error": error})
 
 
-def request_cancel(session: Session, job_id: str) -> JobStatus | None:
-    """queued -> canceled at once; a running job is asked. The status now, None if it had ended.
+def cancel(session: Session, job_id: str) -> bool:
+    """queued or running -> canceled, at once; False if it had ended.
 
-    One statement for both: between two, a dying process could give the job back and the wish would
-    meet neither state.
+    Nobody waits for the job's process, which may hang, be cut off or be dead together with its
+    worker: it can write nothing any more, and its supervisor stops it within seconds.
     """
-    queued = JobRow.status == JobStatus.QUEUED
-    found = session.scalar(
+    won = session.scalar(
         update(JobRow)
         .where(JobRow.id == job_id, JobRow.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
         .values(
-            status=case((queued, JobStatus.CANCELED), else_=JobRow.status),
-            finished_at=case((queued, utc_now()), else_=JobRow.finished_at),
+            status=JobStatus.CANCELED,
+            holder=None,
+            lease_until=None,
+            eta_s=None,
+            finished_at=utc_now(),
             cancel_requested=True,
         )
-        .returning(JobRow.status)
+        .returning(JobRow.id)
     )
-    if found == JobStatus.CANCELED:
+    if won is not None:
         _append_event(session, job_id, "status", {"status": JobStatus.CANCELED, "error": None})
-    return None if found is None else JobStatus(found)
+    return won is not None
 
 
 def abandon(

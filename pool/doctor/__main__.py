@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from pool.doctor.findings import Check, Finding, failed, ok
 from pool.doctor.host import check_room, check_state_directory
+from pool.doctor.neighbours import check_neighbours
 from pool.doctor.services import check_broker, check_database, check_store, check_workers
 from pool.doctor.settings import check_exposure, check_secrets, check_times
 from pool.settings import Settings
@@ -27,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     check_store,
     check_broker,
     check_workers,
+    check_neighbours,
 )
 
 

@@ -96,10 +96,13 @@ class S3Parts:
         """What S3 lists below quarantine, also what a one-shot upload left that was killed."""
         at: dict[str, Any] = {"key_marker": None, "upload_id_marker": None}
         while True:
-            with self._talking(QUARANTINE):
-                page: Any = self._client._list_multipart_uploads(
-                    self._bucket, prefix=QUARANTINE, delimiter="/", **at
-                )
+            try:
+                with self._talking(QUARANTINE):
+                    page: Any = self._client._list_multipart_uploads(
+                        self._bucket, prefix=QUARANTINE, delimiter="/", **at
+                    )
+            except ObjectMissing:  # how some servers say that there never was one
+                return
             for each in page.uploads:
                 yield Unfinished(
                     key=each.object_name, token=each.upload_id, begun_at=each.initiated_time

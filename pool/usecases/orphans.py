@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from pool.database.session import Database
 from pool.database.tables import JobRow, MetaLearnerRow, ModelRow
 from pool.database.upload_tables import UploadRow
-from pool.domain import FINAL_JOBS, LIVE_MODELS, UPLOADS_UNDER_WAY
+from pool.domain import FINAL_JOBS, LIVE_MODELS, UPLOADS_UNDER_WAY, MetaLearnerStatus
 from pool.storage.store import META_LEARNERS, MODELS, QUARANTINE, ObjectStore, build_of, model_of
 
 UNNAMED_FOR_S = 3600.0
@@ -65,11 +65,13 @@ def _of_dead_models(session: Session, keys: list[str]) -> set[str]:
 
 
 def _never_delivered(session: Session, keys: list[str]) -> set[str]:
-    """What a run of a build stored, when the build has ended without it.
+    """What a run of a build stored, when the build has ended without it; what was retired since.
 
     The record is written together with the job's end, so afterwards nobody will write one.
     """
-    named = select(MetaLearnerRow.object_key).where(MetaLearnerRow.object_key.in_(keys))
+    named = select(MetaLearnerRow.object_key).where(
+        MetaLearnerRow.object_key.in_(keys), MetaLearnerRow.status != MetaLearnerStatus.RETIRED
+    )
     builds = {build_of(key) for key in keys} - {None}
     ended = set(
         session.scalars(

@@ -11,10 +11,11 @@ from pool.database.session import Database, send_after_commit
 from pool.database.tables import JobRow, ModelRow
 from pool.database.validation_tables import BuildValidationRow, forget_reservations
 from pool.domain import FINAL_JOBS, JobKind, JobStatus, utc_now
-from pool.storage.store import BUILD_STATES, QUARANTINE, ObjectStore
+from pool.storage.store import BUILD_STATES, QUARANTINE, ObjectStore, build_state_key
 from pool.usecases import idempotency, quotas
 from pool.usecases.assemble import reopen_upload
 from pool.usecases.inspect import UNDER_INSPECTION, reject_model
+from pool.usecases.resume import forget_state, state_is_needed
 from pool.usecases.sweep_uploads import expire_uploads, forget_old_uploads, upload_is_over
 
 
@@ -115,22 +116,39 @@ def _mark_sent(session: Session, job: JobRow) -> bool:
     return marked is not None
 
 
-def sweep_leftovers(database: Database, store: ObjectStore) -> int:
+def sweep_leftovers(database: Database, store: ObjectStore, *, state_kept_s: float) -> int:
     """Delete originals, build states and validation sets that nobody needs; how many there were.
 
     An object in quarantine without a record is an upload under way, so it stays; what a resumable
-    upload joined in vain goes.
+    upload joined in vain goes. The state of a build that ended without a result stays for
+    `state_kept_s` seconds, for whoever resumes it.
     """
     removed = 0
-    for key in [*store.keys(QUARANTINE), *store.keys(BUILD_STATES)]:
+    for key in list(store.keys(QUARANTINE)):
         with database.read() as session:
-            over = (_inspection_is_over if key.startswith(QUARANTINE) else _build_is_over)(
-                session, key.split("/")[1]
-            )
+            over = _inspection_is_over(session, key.split("/")[1])
         if over:
             store.delete(key)
             removed += 1
+    for key in list(store.keys(BUILD_STATES)):
+        removed += _swept_of_a_build(database, store, key, state_kept_s=state_kept_s)
     return removed
+
+
+def _swept_of_a_build(
+    database: Database, store: ObjectStore, key: str, *, state_kept_s: float
+) -> bool:
+    build_id = key.split("/")[1]
+    with database.read() as session:
+        if key != build_state_key(build_id):
+            over = _build_is_over(session, build_id)
+        else:
+            over = not state_is_needed(session, build_id, kept_s=state_kept_s)
+    if over:
+        store.delete(key)
+        with database.write() as session:
+            forget_state(session, build_id)
+    return over
 
 
 def sweep_limits(session: Session) -> int:

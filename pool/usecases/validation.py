@@ -28,14 +28,19 @@ class SealedSet:
 
 
 def largest_images(
-    session: Session, organisation_id: str, *, pool_name: str, model_ids: Sequence[str] | None
+    session: Session,
+    organisation_id: str,
+    *,
+    pool_name: str,
+    model_ids: Sequence[str] | None,
+    seed: int,
 ) -> tuple[int, int]:
     """Side in pixels and channels: more of an image none of an order's models could see.
 
     Raises:
         PoolNotFound, ModelNotFound, NoUsableModels: as the order itself would be refused.
     """
-    _, models = usable_models(session, organisation_id, pool_name, model_ids)
+    _, models = usable_models(session, organisation_id, pool_name, model_ids, seed=seed)
     return max(m.image_size for m in models), max(m.channels for m in models)
 
 

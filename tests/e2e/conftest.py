@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from deployment import Deployment
+from stands import STANDS, Stand
 
 
 @pytest.fixture
@@ -20,3 +21,12 @@ def deploy(tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
     for deployment in made:
         deployment.kill()
         deployment.http.close()
+
+
+@pytest.fixture(scope="session")
+def stand(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stand]:
+    """A deployment on the broker that is asked for; all tests on it share it."""
+    with STANDS[request.param](tmp_path_factory.mktemp(request.param) / "var") as made:
+        yield made

@@ -33,7 +33,7 @@ class Deployment:
         self.var = var
         self.port = free_port()
         self.key = "mp_" + secrets.token_urlsafe(24)
-        self._environment = {
+        self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MODELPOOL_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
@@ -53,16 +53,16 @@ class Deployment:
     def start(self) -> None:
         """Migrate, start every process of the Procfile, wait until the API is ready."""
         subprocess.run(
-            [sys.executable, "-m", "pool.setup"], cwd=ROOT, env=self._environment, check=True
+            [sys.executable, "-m", "pool.setup"], cwd=ROOT, env=self.environment, check=True
         )
-        honcho = shutil.which("honcho", path=self._environment["PATH"])
+        honcho = shutil.which("honcho", path=self.environment["PATH"])
         assert honcho
         self.var.mkdir(parents=True, exist_ok=True)
         with (self.var / "server.log").open("ab") as log:
             self._honcho = subprocess.Popen(
                 [honcho, "start"],
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

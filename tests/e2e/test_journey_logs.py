@@ -2,29 +2,30 @@
 
 import json
 import secrets
-from collections.abc import Callable
 from typing import Any
 
+import pytest
 from deployment import Deployment
 from factories import small_checkpoint, small_manifest
 from journeys import order_build, png, send_model
+from stands import Stand
 
 
 def lines_of(server: Deployment) -> list[dict[str, Any]]:
-    """Every line that honcho passed on from the server's processes, parsed; ours are all JSON."""
-    said = [line.partition(" | ")[2] for line in server.log().splitlines() if " | " in line]
-    mine = [line for line in said if line.startswith("{")]
+    """Every line of the server's processes, parsed; ours are all JSON."""
+    mine = [line for line in server.log().splitlines() if line.startswith("{")]
     assert mine
     return [json.loads(line) for line in mine]
 
 
+@pytest.mark.xdist_group("faults-redis")
+@pytest.mark.parametrize("stand", ["redis"], indirect=True)
 def test_a_journeys_lines_join_requests_to_jobs_and_hold_nothing_that_clients_sent(
-    deploy: Callable[..., Deployment],
+    stand: Stand,
 ) -> None:
+    server = stand.server
     planted = {name: f"planted{secrets.token_hex(8)}" for name in ("text", "file", "label", "path")}
-    server = deploy(log_format="json")
-    server.start()
-    for seed in (0, 1):
+    for seed in (10, 11):
         said = small_manifest(planted["text"], description=planted["text"])
         answer = send_model(server, small_checkpoint(seed), said, name=f"{planted['file']}.bin")
         assert answer.status_code == 202, answer.text
@@ -45,7 +46,9 @@ def test_a_journeys_lines_join_requests_to_jobs_and_hold_nothing_that_clients_se
     lines = lines_of(server)
     request_id = refused.headers["x-request-id"]
     (sent,) = [
-        line for line in lines if line["message"] == "job sent" and line["request_id"] == request_id
+        line
+        for line in lines
+        if line["message"] == "job sent" and line.get("request_id") == request_id
     ]
     of_the_job = [line for line in lines if line.get("job_id") == sent["job_id"]]
     assert {line["message"] for line in of_the_job} >= {"job begins", "checkpoint examined"}

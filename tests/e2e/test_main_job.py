@@ -3,10 +3,19 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from deployment import Deployment
 from factories import small_checkpoint, small_manifest
-from journeys import ask, fill_pool, order_build, send_model
+from journeys import ask, order_build, send_model
+from stands import Stand
+
+
+def on_the_shared_deployment(test: Any) -> Any:
+    """On the deployment with two models that faults hit, too."""
+    on_files = pytest.mark.parametrize("stand", ["files"], indirect=True)
+    return pytest.mark.xdist_group("faults-files")(on_files(test))
 
 
 def events_of(server: Deployment, build_id: str, after: int = 0) -> list[tuple[int, str, dict]]:
@@ -78,35 +87,32 @@ def test_the_whole_path_from_upload_to_prediction_and_withdrawal(
     assert ask(server, learner["id"]).json()["meta_learner_status"] == "tainted"
 
 
-def test_an_ensemble_serves_before_any_long_build_has_run(
-    deploy: Callable[..., Deployment],
-) -> None:
-    server = deploy()
-    server.start()
-    fill_pool(server, 3)
+@on_the_shared_deployment
+def test_an_ensemble_of_the_pools_models_serves(stand: Stand) -> None:
+    server = stand.server
     record = server.wait_for_build(order_build(server, algorithm="ensemble"))
     assert record["status"] == "succeeded", record
     learner = server.get(f"/v1/meta-learners/{record['meta_learner_id']}")
-    assert (learner["backbone"], learner["image_size"], len(learner["model_ids"])) == (
-        "ensemble",
-        16,
-        3,
-    )
+    ready = {model["id"] for model in server.get("/v1/models?status=ready")["items"]}
+    assert (learner["backbone"], learner["image_size"]) == ("ensemble", 16)
+    assert set(learner["model_ids"]) == ready
     for fields in ({}, {"teachers": "2"}):
         answer = ask(server, learner["id"], **fields)
         assert answer.status_code == 200, answer.text
         assert [p["label"] for p in answer.json()["predictions"]] == ["dark", "bright"]
 
 
+@on_the_shared_deployment
 def test_everything_is_still_there_after_a_restart_and_nothing_of_it_is_readable_by_others(
-    deploy: Callable[..., Deployment],
+    stand: Stand,
 ) -> None:
-    server = deploy()
-    server.start()
-    ids = fill_pool(server, 2)
+    server = stand.server
+    lists = ("/v1/models", "/v1/builds", "/v1/meta-learners", "/v1/keys")
+    before = [server.get(path)["items"] for path in lists]
+    assert before[0]
     server.kill()
     server.start()
-    assert {model["id"] for model in server.get("/v1/models")["items"]} == set(ids)
+    assert [server.get(path)["items"] for path in lists] == before
     for directory in (server.var / "objects", server.var / "messages", server.var / "work"):
         assert directory.stat().st_mode & 0o077 == 0, directory
     with sqlite3.connect(server.var / "modelpool.db") as database:

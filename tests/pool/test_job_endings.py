@@ -7,6 +7,7 @@ from pool.database import jobs
 from pool.database.session import Database
 from pool.database.tables import JobRow
 from pool.domain import JobKind, JobStatus
+from pool.errors import LeaseLost
 
 DIED = "The worker died"
 
@@ -91,8 +92,7 @@ def test_an_abandoned_job_fails_after_its_last_attempt(database: Database) -> No
 def test_an_abandoned_job_ends_canceled_if_somebody_asked(database: Database) -> None:
     job_id = new_job(database)
     claimed(database, job_id)
-    with database.write() as session:
-        jobs.request_cancel(session, job_id)
+    change(database, job_id, cancel_requested=True)  # by an API of an earlier release
     assert abandon(database, read(database, job_id)) is JobStatus.CANCELED
     assert read(database, job_id).finished_at is not None
 
@@ -110,32 +110,44 @@ def test_who_abandons_a_job_that_moved_on_changes_nothing(database: Database) ->
 # Canceling.
 
 
-def test_a_queued_job_is_canceled_at_once(database: Database) -> None:
+@pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.RUNNING])
+def test_a_job_that_has_not_ended_is_canceled_at_once(
+    database: Database, status: JobStatus
+) -> None:
     job_id = new_job(database)
+    if status is JobStatus.RUNNING:
+        claimed(database, job_id)
     with database.write() as session:
-        assert jobs.request_cancel(session, job_id) is JobStatus.CANCELED
+        assert jobs.cancel(session, job_id)
     job = read(database, job_id)
-    assert job.status == JobStatus.CANCELED
+    assert (job.status, job.holder, job.lease_until) == (JobStatus.CANCELED, None, None)
     assert job.finished_at is not None
     assert [event.payload["status"] for event in story(database, job_id)] == ["canceled"]
 
 
-def test_a_running_job_is_asked_to_stop_and_its_holder_sees_it(database: Database) -> None:
+def test_the_run_of_a_canceled_job_can_write_nothing_and_its_supervisor_sees_why(
+    database: Database,
+) -> None:
     job_id = new_job(database)
-    claimed(database, job_id, "run_a")
-    with database.read() as session:
-        assert not jobs.cancel_requested(session, "run_a")
+    run = claimed(database, job_id, "run_a")
     with database.write() as session:
-        assert jobs.request_cancel(session, job_id) is JobStatus.RUNNING
-    with database.read() as session:
-        assert jobs.cancel_requested(session, "run_a")
-        assert not jobs.cancel_requested(session, "run_b")
-    assert read(database, job_id).status == JobStatus.RUNNING
+        assert not jobs.is_canceled(session, job_id)
+        jobs.cancel(session, job_id)
+    with database.write() as session:
+        assert jobs.is_canceled(session, job_id)
+        assert jobs.renew(session, "run_a", lease_s=60) == 0
+        with pytest.raises(LeaseLost):
+            jobs.record(session, run, "progress", {}, progress=0.5)
+        with pytest.raises(LeaseLost):
+            jobs.reset_attempts(session, run)
+        with pytest.raises(LeaseLost):
+            jobs.finish(session, run, JobStatus.FAILED)
+    assert len(story(database, job_id)) == 1
 
 
 @pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED])
 def test_an_ended_job_cannot_be_canceled(database: Database, status: JobStatus) -> None:
     job_id = new_job(database, status=status)
     with database.write() as session:
-        assert jobs.request_cancel(session, job_id) is None
+        assert not jobs.cancel(session, job_id)
     assert (read(database, job_id).status, story(database, job_id)) == (status, [])

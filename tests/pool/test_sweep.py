@@ -167,7 +167,7 @@ def test_originals_go_when_their_inspection_is_over_and_stay_until_then(
     put(store, model_key(ready.id))
     under_way = put(store, quarantine_key("mdl_without_a_record_yet"))
 
-    assert sweep_leftovers(database, store) == 2
+    assert sweep_leftovers(database, store, state_kept_s=0) == 2
 
     kept = {quarantine_key(waiting.id), quarantine_key(looked_at.id), model_key(ready.id)}
     assert set(store.keys("")) == kept | {under_way}
@@ -180,5 +180,5 @@ def test_a_build_state_goes_when_its_build_has_ended(
     new_job(database, JobKind.BUILD, "bld_ended", status=JobStatus.CANCELED)
     kept = put(store, build_state_key("bld_running"))
     put(store, build_state_key("bld_ended"))
-    assert sweep_leftovers(database, store) == 1
+    assert sweep_leftovers(database, store, state_kept_s=0) == 1
     assert list(store.keys("")) == [kept]

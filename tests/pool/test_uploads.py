@@ -159,9 +159,15 @@ def test_the_sweep_deletes_what_an_ended_upload_left_when_its_process_died(
     row = begin()
     key = quarantine_key(row.reserved_id)
     parts.assemble(key, row.token, parts.received(key, row.token))
-    assert (sweep_parts(database, parts), sweep_leftovers(database, store)) == (0, 0)
+    assert (sweep_parts(database, parts), sweep_leftovers(database, store, state_kept_s=0)) == (
+        0,
+        0,
+    )
     set_upload(database, row, status=status, model_id="mdl_of_the_same_bytes")
-    assert (sweep_parts(database, parts), sweep_leftovers(database, store)) == (1, 1)
+    assert (sweep_parts(database, parts), sweep_leftovers(database, store, state_kept_s=0)) == (
+        1,
+        1,
+    )
     assert (list(store.keys("")), list(parts.unfinished())) == ([], [])
 
 
@@ -184,7 +190,10 @@ def test_a_one_shot_upload_under_way_is_left_alone(
     database: Database, store: ObjectStore, parts: DirectoryParts
 ) -> None:
     store.put(quarantine_key("mdl_x"), io.BytesIO(b"data"), 4)
-    assert (sweep_parts(database, parts), sweep_leftovers(database, store)) == (0, 0)
+    assert (sweep_parts(database, parts), sweep_leftovers(database, store, state_kept_s=0)) == (
+        0,
+        0,
+    )
 
 
 def test_joined_bytes_of_an_upload_under_way_are_no_orphans_however_old(

@@ -13,8 +13,9 @@ from pool.database.tables import BuildRow, JobRow, MetaLearnerRow, ModelRow
 from pool.domain import JobStatus, MetaLearnerStatus, ModelStatus
 from pool.errors import ModelInUse, ModelNotFound, StorageUnavailable
 from pool.storage.directory import DirectoryStore
-from pool.storage.store import ObjectStore, model_key, quarantine_key
+from pool.storage.store import ObjectStore, meta_learner_key, model_key, quarantine_key
 from pool.usecases.inspect import accept_model, begin_inspection
+from pool.usecases.orphans import delete_orphans
 from pool.usecases.withdraw import withdraw_model
 
 AddModel = Callable[..., ModelRow]
@@ -100,12 +101,11 @@ def test_a_withdrawal_cancels_the_builds_over_the_model_and_no_others(
             build_id: repository.find_build(session, organisation_id, build_id).job
             for build_id in (queued, running, unrelated)
         }
-    assert found[queued].status == JobStatus.CANCELED
-    assert (found[running].status, found[running].cancel_requested) == (JobStatus.RUNNING, True)
-    assert (found[unrelated].status, found[unrelated].cancel_requested) == (
+    assert [found[each].status for each in (queued, running, unrelated)] == [
+        JobStatus.CANCELED,
+        JobStatus.CANCELED,
         JobStatus.QUEUED,
-        False,
-    )
+    ]
 
 
 def test_a_withdrawal_taints_what_learnt_from_the_model_and_nothing_else(
@@ -186,10 +186,10 @@ def test_a_store_that_is_away_leaves_everything_as_it_was(
     model, other = add_model(object_key=stored(store, "models/x.safetensors")), add_model()
     build_id = order_build(model.id, other.id)
 
-    def away(_key: str) -> None:
+    def away() -> None:
         raise StorageUnavailable("away")
 
-    monkeypatch.setattr(store, "delete", away)
+    monkeypatch.setattr(store, "ping", away)
     with pytest.raises(StorageUnavailable):
         withdraw(database, store, organisation_id, model.id)
     with database.read() as session:
@@ -198,6 +198,54 @@ def test_a_store_that_is_away_leaves_everything_as_it_was(
     assert (row.status, row.object_key) == (ModelStatus.READY, model.object_key)
     assert build.job.status == JobStatus.QUEUED
     assert list(store.keys("")) == [model.object_key]
+
+
+def test_bytes_stay_until_the_withdrawal_is_committed(
+    database: Database, store: DirectoryStore, organisation_id: str, add_model: AddModel
+) -> None:
+    model = add_model(object_key=stored(store, "models/x.safetensors"))
+
+    def withdraw_and_break() -> None:
+        with database.write() as session:
+            withdraw_model(session, store, organisation_id, model.id)
+            raise RuntimeError("the database went away before the commit")
+
+    with pytest.raises(RuntimeError):
+        withdraw_and_break()
+    assert list(store.keys("")) == [model.object_key]
+    with database.read() as session:
+        row = repository.find_model(session, organisation_id, model.id)
+    assert (row.status, row.object_key) == (ModelStatus.READY, model.object_key)
+
+
+def test_what_a_withdrawal_could_not_delete_goes_with_the_orphans(
+    database: Database,
+    store: DirectoryStore,
+    organisation_id: str,
+    add_model: AddModel,
+    order_build: OrderBuild,
+    add_meta_learner: AddMetaLearner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, other = add_model(), add_model()
+    build_id = order_build(model.id, other.id)
+    learner = add_meta_learner(build_id)
+    key = stored(store, meta_learner_key(build_id, learner.id))
+    with database.write() as session:
+        session.execute(update(JobRow).values(status=JobStatus.SUCCEEDED))
+        session.get_one(ModelRow, model.id).object_key = stored(store, model_key(model.id))
+        found = session.get_one(MetaLearnerRow, learner.id)
+        found.backbone, found.object_key = "ensemble", key
+
+    def away(_key: str) -> None:
+        raise StorageUnavailable("away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(store, "delete", away)
+        withdraw(database, store, organisation_id, model.id)
+    assert len(list(store.keys(""))) == 2
+    assert delete_orphans(database, store) == 2
+    assert list(store.keys("")) == []
 
 
 def test_an_inspection_that_ends_during_a_withdrawal_leaves_no_bytes_behind(

@@ -142,6 +142,7 @@ def send(
     query: list[bytes],
     learner: str = "ml_served",
     note: str = "",
+    kept: bool = False,
 ) -> int:
     name = f"{marks[0]}.png"
     parts: list[tuple[str, Any]] = [("support", (name, image)) for image in support]
@@ -151,7 +152,13 @@ def send(
         app, raise_server_exceptions=False, headers={"Authorization": f"Bearer {KEY}"}
     )
     path = f"/v1/meta-learners/{learner}/predictions" + (f"?{note}={note}" if note else "")
-    return int(client.post(path, files=parts).status_code)
+    if not kept:
+        return int(client.post(path, files=parts).status_code)
+    adapting = [part for part in parts if part[0] != "query"]
+    asking = [part for part in parts if part[0] == "query"]
+    made = client.post(f"/v1/meta-learners/{learner}/adaptations", files=adapting).json()
+    assert set(made["labels"]) == set(labels)
+    return int(client.post(f"/v1/adaptations/{made['id']}/predictions", files=asking).status_code)
 
 
 def good(marks: list[str]) -> dict[str, Any]:
@@ -166,6 +173,7 @@ def good(marks: list[str]) -> dict[str, Any]:
 
 REQUESTS: dict[str, tuple[int, Callable[[list[str]], dict[str, Any]]]] = {
     "a good one": (200, good),
+    "one in two steps": (200, lambda m: good(m) | {"kept": True}),
     "one of a class": (422, lambda m: good(m) | {"labels": [m[3]] * 4}),
     "one with a broken image": (
         422,
@@ -250,7 +258,7 @@ def test_an_unexpected_failure_leaves_no_trace_either(
     def break_down(*_: object, labels: list[str], **__: object) -> None:
         raise RuntimeError(f"cannot work with {labels}")
 
-    monkeypatch.setattr(app.state.inference, "predict", break_down)
+    monkeypatch.setattr(app.state.inference, "adapt", break_down)
     caplog.set_level(logging.WARNING, logger="httpx2")
     caplog.set_level(logging.WARNING, logger="httpx")
     caplog.set_level(logging.DEBUG)

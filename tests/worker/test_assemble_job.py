@@ -165,7 +165,7 @@ def test_an_assembly_killed_anywhere_ends_in_one_model_and_leaves_nothing_else(
     if when != "after the commit":
         assemble_upload(context, claim_next(context.database, JobKind.ASSEMBLE))
     sweep_parts(context.database, parts)
-    sweep_leftovers(context.database, context.store)
+    sweep_leftovers(context.database, context.store, state_kept_s=0)
 
     ended = now(context, row)
     assert (ended.status, ended.model_id) == (UploadStatus.COMPLETED, row.reserved_id)

@@ -8,9 +8,12 @@ import pytest
 import torch
 from factories import claim_next, model_now, small_checkpoint, small_manifest, upload
 from safetensors.torch import load_file
+from sqlalchemy import select
 
 from ml import checkpoints
+from ml.fingerprint import LENGTH, VERSION
 from pool.airlock import Refused
+from pool.database.fingerprints import FingerprintRow
 from pool.domain import JobKind, JobStatus, ModelStatus
 from pool.storage.store import model_key, quarantine_key
 from pool.usecases.withdraw import withdraw_model
@@ -43,6 +46,35 @@ def test_an_honest_upload_becomes_ready_and_only_its_canonical_weights_are_kept(
     context.store.fetch(model_key(model.id), kept)
     assert file_sha256(kept) == now.canonical_sha256
     assert sum(t.numel() for t in load_file(kept).values()) == now.n_parameters
+
+
+def test_a_model_that_becomes_ready_has_a_fingerprint_and_a_refused_one_has_none(
+    context: JobContext,
+) -> None:
+    good = upload(context.database, context.store, small_checkpoint(), small_manifest())
+    run_inspection(context)
+    upload(context.database, context.store, b"nothing", small_manifest())
+    run_inspection(context)
+    with context.database.read() as session:
+        (kept,) = session.scalars(select(FingerprintRow)).all()
+    assert (kept.model_id, kept.version) == (good.id, VERSION)
+    vector = torch.frombuffer(bytearray(kept.vector), dtype=torch.float32)
+    assert vector.shape == (LENGTH,)
+    assert float(vector.norm()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_model_that_becomes_ready_has_a_reliability_and_random_weights_a_doubtful_one(
+    context: JobContext,
+) -> None:
+    good = upload(context.database, context.store, small_checkpoint(), small_manifest())
+    assert model_now(context.database, good.id).reliability is None
+    run_inspection(context)
+    bad = upload(context.database, context.store, b"nothing", small_manifest())
+    run_inspection(context)
+    kept = model_now(context.database, good.id).reliability
+    assert kept is not None
+    assert 0 <= kept < 0.5
+    assert model_now(context.database, bad.id).reliability is None
 
 
 def test_a_manifest_that_names_more_classes_than_the_head_has_is_refused_and_nothing_is_kept(

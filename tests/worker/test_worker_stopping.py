@@ -15,8 +15,8 @@ import pytest
 from factories import QUICK_FREE, build_now, order_build
 
 from pool.database import heartbeats, jobs
+from pool.database.heartbeat_tables import HeartbeatRow
 from pool.database.session import Database
-from pool.database.tables import HeartbeatRow
 from pool.domain import JobStatus
 from pool.queue import JobQueue, make_celery
 from pool.settings import Settings

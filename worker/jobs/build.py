@@ -25,6 +25,7 @@ from pool.domain import JobRun, JobStatus, new_id
 from pool.errors import LeaseLost, ObjectMissing
 from pool.storage.store import build_state_key, build_validation_key, meta_learner_key
 from pool.usecases.build import record_meta_learner
+from pool.usecases.resume import note_saved
 from pool.usecases.validation import count_images, open_sealed
 from worker.context import JobContext
 from worker.progress import ProgressLog
@@ -79,6 +80,7 @@ def _train(
         save_state(path, state)
         with context.database.write() as session:
             jobs.reset_attempts(session, run)  # and make sure that this run still counts
+            note_saved(session, build.id)
         with path.open("rb") as stream:
             context.store.put(build_state_key(build.id), stream, path.stat().st_size)
 
@@ -98,7 +100,8 @@ def _train(
         resume_from=resume_from,
     )
     facts = _facts(build, progress)
-    examine = partial(make_report, learner, teachers, size=size, report=ahead)
+    domains = [each.model.domain for each in build.snapshot]
+    examine = partial(make_report, learner, teachers, size=size, domains=domains, report=ahead)
     return learner, facts | _examined(context, build, workspace, examine)
 
 
@@ -128,16 +131,21 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def _saved_state(context: JobContext, build: BuildRow, workspace: Path) -> TrainingState | None:
-    """What an earlier attempt saved; an unreadable state means starting again, not failing."""
+    """What an earlier attempt saved, else the build that this one was resumed from.
+
+    An unreadable state means starting again, not failing.
+    """
     path = workspace / "resume.safetensors"
-    try:
-        context.store.fetch(build_state_key(build.id), path)
-        return load_state(path)
-    except ObjectMissing:
-        return None
-    except CheckpointMismatch as error:
-        log.warning("the saved state is unusable; starting again", extra=logs.failure(error))
-        return None
+    for build_id in filter(None, (build.id, build.resumed_from)):
+        try:
+            context.store.fetch(build_state_key(build_id), path)
+            return load_state(path)
+        except ObjectMissing:
+            continue
+        except CheckpointMismatch as error:
+            log.warning("the saved state is unusable; starting again", extra=logs.failure(error))
+            return None
+    return None
 
 
 def _deliver(

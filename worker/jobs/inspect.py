@@ -10,10 +10,13 @@ from sqlalchemy.orm import Session
 
 from ml import checkpoints
 from ml.errors import CheckpointMismatch, MlError, NoBatchNorm, NonFiniteOutput, UnknownBackbone
+from ml.fingerprint import VERSION, fingerprint
+from ml.reliability import reliability
+from ml.types import Teacher
 from pool.airlock import Limits, Refused, convert_in_sandbox
 from pool.database import jobs
 from pool.database.tables import ModelRow
-from pool.domain import JobRun, JobStatus
+from pool.domain import Fingerprint, JobRun, JobStatus
 from pool.storage.store import model_key, quarantine_key
 from pool.usecases.inspect import accept_model, begin_inspection, reject_model
 from worker.context import DiskFull, JobContext, TryAgain
@@ -44,6 +47,8 @@ class Accepted:
     canonical_sha256: str
     source_format: str
     n_parameters: int
+    fingerprint: Fingerprint
+    reliability: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +100,8 @@ def _decide(context: JobContext, run: JobRun, model: ModelRow, workspace: Path) 
                 canonical_sha256=verdict.canonical_sha256,
                 source_format=verdict.source_format,
                 n_parameters=verdict.n_parameters,
+                fingerprint=verdict.fingerprint,
+                reliability=verdict.reliability,
             )
         else:
             reject_model(
@@ -124,7 +131,7 @@ def examine(context: JobContext, model: ModelRow, workspace: Path) -> Accepted |
     try:
         report = convert_in_sandbox(original, converted, limits=limits)
         canonical = workspace / "canonical.safetensors"
-        _fit(converted, canonical, model)
+        teacher = _fit(converted, canonical, model)
     except Refused as refusal:
         if refusal.code == AIRLOCK_FAULT:
             full = any(code in refusal.reason for code in FULL_DISK)
@@ -140,10 +147,12 @@ def examine(context: JobContext, model: ModelRow, workspace: Path) -> Accepted |
         canonical_sha256=file_sha256(canonical),
         source_format=report.source_format,
         n_parameters=report.n_parameters,
+        fingerprint=Fingerprint(VERSION, fingerprint(teacher).numpy().astype("<f4").tobytes()),
+        reliability=reliability(teacher),
     )
 
 
-def _fit(converted: Path, canonical: Path, model: ModelRow) -> None:
+def _fit(converted: Path, canonical: Path, model: ModelRow) -> Teacher:
     """Onto the backbone's own names, then load what was written and try it once."""
     manifest = manifest_of(model)
     read = checkpoints.read_canonical(converted)
@@ -153,6 +162,7 @@ def _fit(converted: Path, canonical: Path, model: ModelRow) -> None:
     checkpoints.write_teacher(canonical, fitted, manifest)
     teacher = checkpoints.load_teacher(canonical, manifest)
     checkpoints.check_teacher(teacher, rng=torch.Generator().manual_seed(NOISE_SEED))
+    return teacher
 
 
 def _code_of(error: MlError) -> str:
