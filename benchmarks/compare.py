@@ -18,6 +18,8 @@ from benchmarks.results import KIND, RESULTS, Result, read_records, read_result
 from benchmarks.rows import Row, rows_of
 from benchmarks.tables.accuracy import accuracy_tables, other_shots
 from benchmarks.tables.builds import run_table, selection_table
+from benchmarks.tables.growth import growth_tables
+from benchmarks.tables.load import load_tables
 from benchmarks.tables.recovery import recovery_tables
 from benchmarks.tables.replay import replay_tables
 from benchmarks.tables.switches import switch_tables
@@ -54,6 +56,8 @@ OTHER_KINDS: Mapping[str, tuple[str, Tables]] = {
     "recovery": ("Recovery", recovery_tables),
     "throughput": ("Throughput", throughput_tables),
     "replay": ("Replay", replay_tables),
+    "growth": ("Growth", growth_tables),
+    "load": ("Load", load_tables),
 }
 """Kinds of records that other programs write: heading, and what makes their tables."""
 

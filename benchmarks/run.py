@@ -31,6 +31,7 @@ from benchmarks.subjects import Built, build_subject, resolve_options
 from benchmarks.teachers import on_device
 from benchmarks.training import select
 from ml.errors import MlError
+from ml.learner import save_meta_learner
 
 SMOKE_RESULTS = RESULTS.parent.parent / "var" / "benchmark-smoke"
 DATA, POOL = "MODELPOOL_DATA", "MODELPOOL_POOL"
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for recipe in recipes:
             changed = replace(recipe, seeds=options.seeds or recipe.seeds)
             final = smoke_recipe(changed) if options.smoke else changed
-            run_recipe(final, stock, options.out / f"{recipe.name}.json", force=options.force)
+            path = options.out / f"{recipe.name}.json"
+            run_recipe(final, stock, path, force=options.force, keep=options.keep)
     except (BenchmarkError, MlError) as error:
         print(f"The benchmark cannot go on.\n{error}", file=sys.stderr)  # noqa: T201
         return 1
@@ -71,6 +73,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: try, do not measure")
     parser.add_argument("--force", action="store_true", help="measure again what is there")
+    parser.add_argument("--keep", type=Path, help="directory for the learners that were built")
     options = parser.parse_args(arguments)
     if options.threads < 1:
         parser.error("--threads must be at least 1")
@@ -99,7 +102,9 @@ class Plan:
     heading: Mapping[str, str]
 
 
-def run_recipe(recipe: Recipe, stock: Stock, path: Path, *, force: bool = False) -> Result:
+def run_recipe(
+    recipe: Recipe, stock: Stock, path: Path, *, force: bool = False, keep: Path | None = None
+) -> Result:
     """Measure the seeds of a recipe that its file lacks; the file grows seed by seed.
 
     Raises:
@@ -116,7 +121,7 @@ def run_recipe(recipe: Recipe, stock: Stock, path: Path, *, force: bool = False)
             say(f"{recipe.name}, seed {seed}: is there already")
             continue
         say(f"{recipe.name}, seed {seed}: measuring")
-        run = measure_seed(plan, stock, seed)
+        run = measure_seed(plan, stock, seed, keep=keep)
         runs = sorted([*result.runs, run], key=lambda each: each.seed)
         result = replace(result, runs=tuple(runs))
         write_result(path, result)
@@ -158,12 +163,15 @@ def earlier_result(plan: Plan, path: Path, *, force: bool) -> Result:
     return replace(new, runs=old.runs)
 
 
-def measure_seed(plan: Plan, stock: Stock, seed: int) -> Run:
-    """Build, select, ask; with what it cost."""
+def measure_seed(plan: Plan, stock: Stock, seed: int, *, keep: Path | None = None) -> Run:
+    """Build, select, ask; with what it cost. What was built last is kept if there is a place."""
     recipe = plan.recipe
     reset_peak_memory(stock.device)
     with Stopwatch() as build:
         built = build_subject(stock, recipe, plan.subject, seed)
+    if keep is not None and built.learner is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        save_meta_learner(keep / f"{recipe.name}_{seed}.safetensors", built.learner)
     with Stopwatch() as evaluation:
         facts, named = candidates(built, stock, recipe)
         figures = tuple(

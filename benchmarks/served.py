@@ -12,8 +12,9 @@ from torch import Tensor
 from benchmarks.protocols import Answer, Contestant, labels_of
 from benchmarks.stock import Split
 from ml.answers import answers_of
+from ml.classifiers import centroid_probabilities
 from ml.ensemble import EnsembleLearner
-from ml.fewshot_ensemble import best_places, centroid_logits, ranking_rows
+from ml.fewshot_ensemble import best_places, ranking_rows
 
 
 class SplitAnswers:
@@ -52,7 +53,8 @@ def served(learner: EnsembleLearner) -> Contestant:
                 torch.cat([each[images] for each in answers], dim=1)
                 for images in (support, queries)
             )
-            return centroid_logits(shown, labels, asked_about, len(rows))
+            at_one = centroid_probabilities(shown, labels, asked_about, len(rows), temperature=1.0)
+            return at_one.log()  # the logits, but for a number that all classes share
 
         return answer
 

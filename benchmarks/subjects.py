@@ -52,6 +52,8 @@ class Built:
     """By protocol."""
     waypoints: Sequence[Waypoint] | None = None
     """What a meta-training run offered on its way; None where nothing was meta-trained."""
+    learner: MetaLearner | None = None
+    """What it delivered, likewise."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -265,6 +267,7 @@ def built(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) -
     return Built(
         contestants=by_protocol(on_device(trained.learner, stock.device)),
         waypoints=trained.waypoints,
+        learner=trained.learner,
         facts={"trace": trained.trace},
     )
 

@@ -47,9 +47,9 @@ class EnsembleLearner:
     """How many members answer a request where it does not say itself; 0 is all."""
     answer_temperature: float
     """Of the members' softmax."""
-    temperature: float = 0.25
-    """Distances of unit vectors are divided by it; smaller is more confident. Within 0.14 nats of
-    the best on CIFAR-FS validation classes for 10 to 100 members, 1- and 5-shot."""
+    temperature: float = 0.35
+    """Distances of unit vectors are divided by it; smaller is more confident. Chosen for
+    calibration on CIFAR-FS validation classes: docs/EXPERIMENTS.md, 2026-11-21."""
 
     def __post_init__(self) -> None:
         if not self.members or self.teachers_asked < 0:

@@ -46,3 +46,7 @@ class UnusableSupport(MlError):
 
 class TooFewImages(MlError):
     """There are fewer classes, or fewer images of a class, than an episode needs."""
+
+
+class NotPortable(MlError):
+    """The network cannot be written down for another program."""

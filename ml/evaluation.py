@@ -84,6 +84,29 @@ def score_of(accuracies: Float[Tensor, " e"]) -> Score:
     return Score(mean=float(accuracies.mean()), half_width_95=half_width, n=len(accuracies))
 
 
+BINS = 15  # of confidence, of equal width, as Guo et al. 2017 take
+
+
+def calibration_error(
+    confidence: Float[Tensor, " a"], right: Float[Tensor, " a"], *, bins: int = BINS
+) -> float:
+    """Mean distance of confidence and accuracy, over bins of confidence (Guo et al. 2017, Eq. 3).
+
+    Args:
+        confidence: probability of the answer that was given, per answer.
+        right: 1 where it was the right one.
+        bins: how many, of equal width.
+    """
+    places = (confidence * bins).long().clamp_max(bins - 1)
+    parts = [
+        (places == place).float().mean()
+        * (confidence[places == place].mean() - right[places == place].mean()).abs()
+        for place in range(bins)
+        if (places == place).any()
+    ]
+    return float(torch.stack(parts).sum())
+
+
 # Who can be evaluated.
 
 

@@ -13,30 +13,39 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ml.backbones import Backbone
-from ml.canvas import Canvas
+from ml.classifiers import (
+    CHUNK,
+    Answers,
+    CentroidClassifier,
+    Classifier,
+    HeadClassifier,
+    in_chunks,
+)
 from ml.delivered import Delivered, load_delivered
 from ml.ensemble import EnsembleLearner
 from ml.errors import UnusableSupport
-from ml.fewshot_ensemble import answer_together
+from ml.fewshot_ensemble import classify_together
 from ml.functional import Params, adapt, apply, batch_normalised, inner_step, leaves
 from ml.images import decode_image
 from ml.learner import Adaptation, MetaLearner
-from ml.prototypes import class_means, prototype_logits
+from ml.prototypes import class_means
 from ml.shapes import Float, Int
-from ml.types import fit_images
+from ml.types import fit_images, normalize
 
 __all__ = [
+    "Answers",
+    "Classifier",
     "Delivered",
     "EnsembleLearner",
     "MetaLearner",
     "UnusableSupport",
+    "classifier_for",
     "decode_image",
     "decoding_side",
     "load_delivered",
     "predict",
 ]
 
-CHUNK = 256  # images per forward pass: bounds memory for 5000 support images
 TUNING_BATCH = 128  # images per SGD step of a fine-tuned head
 PRIOR_IMAGES = 32  # trained statistics weigh as much as so many support images when blended
 
@@ -58,8 +67,7 @@ def predict(
         support_labels: 0 to n_way - 1, each present; numbers of images may differ.
         query_images: like support_images.
         n_way: N, any number >= 2; at most the trained ways for adaptation "fine_tune".
-        teachers_asked: of an ensemble, how many members answer the queries; 0 is all, None as many
-            as the ensemble says. Any other meta-learner is one network and ignores it.
+        teachers_asked: as in `classifier_for`.
 
     Returns:
         Probability of each class for each query; rows sum to 1. With batch statistics
@@ -68,23 +76,44 @@ def predict(
     Raises:
         UnusableSupport: if labels and images do not fit together, or the ways do not fit.
     """
+    classifier = classifier_for(
+        meta_learner, support_images, support_labels, n_way=n_way, teachers_asked=teachers_asked
+    )
+    return classifier.answer(query_images).probabilities
+
+
+@torch.no_grad()
+def classifier_for(
+    meta_learner: Delivered,
+    support_images: Float[Tensor, "s c h w"],
+    support_labels: Int[Tensor, " labels"],
+    *,
+    n_way: int,
+    teachers_asked: int | None = None,
+) -> Classifier:
+    """Adapt to a support set; the classifier shares no tensor that anything writes to.
+
+    Args:
+        meta_learner: what a build delivered; computes where its tensors lie.
+        support_images: in [0, 1], any size, 1 or 3 channels.
+        support_labels: 0 to n_way - 1, each present; numbers of images may differ.
+        n_way: N, any number >= 2; at most the trained ways for adaptation "fine_tune".
+        teachers_asked: of an ensemble, how many members answer the queries; 0 is all, None as many
+            as the ensemble says. Any other meta-learner is one network and ignores it.
+
+    Raises:
+        UnusableSupport: if labels and images do not fit together, or the ways do not fit.
+    """
     check_support(meta_learner, support_images, support_labels, n_way)
     if isinstance(meta_learner, EnsembleLearner):
         asked = meta_learner.teachers_asked if teachers_asked is None else teachers_asked
-        device, labels = meta_learner.device, support_labels.to(meta_learner.device)
-        support, queries = support_images.to(device), query_images.to(device)
-        with torch.no_grad():
-            together = answer_together(meta_learner, support, labels, queries, n_way, asked)
-            return (together / meta_learner.temperature).softmax(dim=1)
+        device = meta_learner.device
+        support, labels = support_images.to(device), support_labels.to(device)
+        return classify_together(meta_learner, support, labels, n_way, asked)
     device = next(iter(meta_learner.tensors.values())).device
-    support = to_canvas(meta_learner, support_images.to(device))
-    queries = to_canvas(meta_learner, query_images.to(device))
-    labels = support_labels.to(device)
-    with torch.no_grad():
-        logits = ADAPTATIONS[meta_learner.adaptation.kind](
-            meta_learner, support, labels, queries, n_way
-        )
-        return (logits / meta_learner.adaptation.temperature).softmax(dim=1)
+    support = to_form(meta_learner, support_images.to(device))
+    adapt_to = ADAPTATIONS[meta_learner.adaptation.kind]
+    return adapt_to(meta_learner, support, support_labels.to(device), n_way).eval()
 
 
 def check_support(meta_learner: Delivered, images: Tensor, labels: Tensor, n_way: int) -> None:
@@ -113,54 +142,32 @@ def decoding_side(meta_learner: Delivered) -> int:
     return meta_learner.image_size
 
 
-def to_canvas(meta_learner: MetaLearner, images: Tensor) -> Tensor:
-    """Images as the meta-learner takes them: its size, channels and normalisation."""
+def to_form(meta_learner: MetaLearner, images: Tensor) -> Tensor:
+    """Images in [0, 1] in the meta-learner's size and channels."""
     size, channels = meta_learner.image_size, meta_learner.channels
-    canvas = Canvas(
-        image_size=size, channels=channels, mean=meta_learner.mean, std=meta_learner.std
-    )
-    chunks = torch.split(images, CHUNK)
-    fitted = [canvas.normalize(fit_images(c, size=size, channels=channels)) for c in chunks]
+    fitted = [fit_images(c, size=size, channels=channels) for c in torch.split(images, CHUNK)]
     return torch.cat(fitted).contiguous(memory_format=torch.channels_last)  # faster on a CPU
 
 
-# Three ways to adapt; each returns logits (Q, N).
+def normalised(meta_learner: MetaLearner, images: Tensor) -> Tensor:
+    """Images in [0, 1] as the meta-learner's network takes them."""
+    return normalize(images, meta_learner.mean, meta_learner.std)
+
+
+# Three ways to adapt; support sets are in [0, 1], in the meta-learner's form.
 
 
 def nearest_centroid(
-    meta_learner: MetaLearner, support: Tensor, labels_S: Tensor, queries: Tensor, n_way: int
-) -> Tensor:
-    """Minus half the squared distance between unit features and class means, over their spread.
-
-    The spread is the mean squared length of the class means, 1 at one shot: means of more images
-    are shorter, so distances to them differ less, and one temperature would be sure of too little.
-
-    Features are centred on the support set's mean, if the adaptation asks for it, and scaled to
-    unit length (Wang et al. 2019, SimpleShot, "CL2N"; there the centre is that of the base classes,
-    which nobody here has). Few support images say where the middle is only badly: a projection
-    that was trained on directions has it at zero already.
-    """
-    encoder = serving_module(meta_learner, support).encoder
-    support_SD, query_QD = (
-        projected(meta_learner, in_chunks(encoder, images)) for images in (support, queries)
-    )
-    if meta_learner.adaptation.centre == "support":
-        centre_D = class_means(support_SD, labels_S, n_way).mean(dim=0)
-        support_SD, query_QD = support_SD - centre_D, query_QD - centre_D
-    support_SD, query_QD = F.normalize(support_SD, dim=1), F.normalize(query_QD, dim=1)
-    spread = class_means(support_SD, labels_S, n_way).square().sum(dim=1).mean().clamp_min(1e-6)
-    return prototype_logits(support_SD, labels_S, query_QD, n_way) / 2 / spread
-
-
-def projected(meta_learner: MetaLearner, features: Tensor) -> Tensor:
-    """Features in the space where the meta-learner compares them."""
-    projection = meta_learner.projection
-    return features if projection is None else features @ projection.T
+    meta_learner: MetaLearner, support: Tensor, labels_S: Tensor, n_way: int
+) -> Classifier:
+    """Class means of unit features (ml.classifiers.CentroidClassifier)."""
+    encoder = serving_module(meta_learner, normalised(meta_learner, support)).encoder
+    return CentroidClassifier(meta_learner, encoder, support, labels_S, n_way)
 
 
 def prototype_fine_tune(
-    meta_learner: MetaLearner, support: Tensor, labels_S: Tensor, queries: Tensor, n_way: int
-) -> Tensor:
+    meta_learner: MetaLearner, support: Tensor, labels_S: Tensor, n_way: int
+) -> Classifier:
     """A linear head made of prototypes, then fine-tuned with the encoder (Proto-MAML).
 
         w_n = 2 c_n,  b_n = -|c_n|^2
@@ -169,6 +176,7 @@ def prototype_fine_tune(
     next ones in a fixed interleaved order, so that a large support set costs no more per step.
     """
     adaptation = meta_learner.adaptation
+    support = normalised(meta_learner, support)
     module = serving_module(meta_learner, support)
     prototypes_ND = class_means(in_chunks(module.encoder, support), labels_S, n_way)
     module.classifier = nn.Linear(module.feature_dim, n_way, device=support.device)
@@ -180,7 +188,8 @@ def prototype_fine_tune(
     for step in range(adaptation.steps):
         rows = batches[step % len(batches)]
         params = tuned(module, params, support[rows], labels_S[rows], adaptation)
-    return in_chunks(lambda images: apply(module, params, images), queries)
+    alone = adaptation.batch_statistics != "transductive"
+    return HeadClassifier(meta_learner, holding(module, params), n_way, alone=alone)
 
 
 @torch.enable_grad()
@@ -195,13 +204,14 @@ def tuned(
 
 
 def fine_tune(
-    meta_learner: MetaLearner, support: Tensor, labels_S: Tensor, queries: Tensor, n_way: int
-) -> Tensor:
+    meta_learner: MetaLearner, support: Tensor, labels_S: Tensor, n_way: int
+) -> Classifier:
     """The published meta-test: SGD on the whole support set, BatchNorm over each batch as it comes.
 
     Queries are answered in one batch, since they share their BatchNorm statistics.
     """
     adaptation = meta_learner.adaptation
+    support = normalised(meta_learner, support)
     module = batch_normalised(meta_learner.module())
 
     def loss_of(params: Params) -> Tensor:
@@ -213,10 +223,17 @@ def fine_tune(
         adapted = adapt(
             start, loss_of, steps=adaptation.steps, lr=adaptation.lr, second_order=False
         )
-    return apply(module, adapted, queries)[:, :n_way]
+    return HeadClassifier(meta_learner, holding(module, adapted), n_way, alone=False)
 
 
-ADAPTATIONS: dict[str, Callable[[MetaLearner, Tensor, Tensor, Tensor, int], Tensor]] = {
+def holding(module: Backbone, params: Params) -> Backbone:
+    """A private module, with these parameters in place of its own."""
+    tensors = {name: p.detach() for name, p in params.items()}
+    module.load_state_dict(tensors, strict=False, assign=True)
+    return module.requires_grad_(requires_grad=False)
+
+
+ADAPTATIONS: dict[str, Callable[[MetaLearner, Tensor, Tensor, int], Classifier]] = {
     "centroid": nearest_centroid,
     "prototype_fine_tune": prototype_fine_tune,
     "fine_tune": fine_tune,
@@ -272,8 +289,3 @@ def measuring(module: nn.Module) -> Iterator[None]:
 def interleaved(n_rows: int, n_groups: int) -> Tensor:
     """Row numbers such that each of n_groups equal runs spans all rows: 0, g, 2g, ..., 1, g + 1."""
     return torch.cat([torch.arange(start, n_rows, n_groups) for start in range(n_groups)])
-
-
-def in_chunks(answer: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Answers to many images with bounded memory."""
-    return torch.cat([answer(chunk) for chunk in torch.split(images, CHUNK)])

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ml.answers import answers_of
+from ml.classifiers import PrototypeClassifier, places_in_class
 from ml.ensemble import EnsembleLearner
-from ml.prototypes import class_means, prototype_logits
+from ml.prototypes import class_means
 from ml.shapes import Float, Int
 from ml.types import Teacher, fit_images
 
@@ -21,45 +22,76 @@ RANKING_SHOTS = 5  # images of a class that all members look at: 100 members tim
 RANKING_TEMPERATURE = 0.1  # of the leave-one-out likelihood; 0.03 and 0.25 choose a little worse
 
 
-def answer_together(
+class EnsembleClassifier(PrototypeClassifier):
+    """The nearest class mean of several members' answers, side by side."""
+
+    def __init__(
+        self,
+        learner: EnsembleLearner,
+        members: tuple[Teacher, ...],
+        support: Float[Tensor, "s c h w"],
+        labels_S: Int[Tensor, " s"],
+        n_way: int,
+    ) -> None:
+        """Place the classes.
+
+        Args:
+            learner: whose temperatures count.
+            members: those of it that answer.
+            support: in [0, 1], any size, 1 or 3 channels.
+            labels_S: 0 to n_way - 1, each present.
+            n_way: N.
+        """
+        super().__init__(
+            n_way=n_way,
+            temperature=learner.temperature,
+            image_size=learner.largest_side,
+            channels=learner.channels,
+        )
+        self._learner, self._members = learner, members
+        self.place(answers_beside(learner, members, support), labels_S, centred=True)
+
+    def look(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        """The members' answers."""
+        return answers_beside(self._learner, self._members, images)
+
+    def fitted(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Images as they are: each member fits them its own way."""
+        return images.to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the members lie."""
+        return self._learner.device
+
+    @property
+    def memory_bytes(self) -> int:
+        """What its tensors and those of its members take, which it may share with others."""
+        members = (member.module for member in self._members)
+        tensors = (t for module in members for t in (*module.parameters(), *module.buffers()))
+        return sum(t.nbytes for t in (*self.buffers(), *tensors))
+
+
+def classify_together(
     learner: EnsembleLearner,
     support: Float[Tensor, "s c h w"],
     labels_S: Int[Tensor, " s"],
-    queries: Float[Tensor, "q c2 h2 w2"],
     n_way: int,
     asked: int,
-) -> Float[Tensor, "q n"]:
-    """Logits from the answers of the best members, side by side.
+) -> EnsembleClassifier:
+    """A classifier of the members that suit the support set best.
 
     Args:
         learner: the members.
         support: in [0, 1], any size, 1 or 3 channels.
         labels_S: 0 to n_way - 1, each present.
-        queries: like support.
         n_way: N.
         asked: how many members answer the queries; all where there are fewer, or for 0.
     """
     members = learner.members
     if 0 < asked < len(members):
         members = best_members(learner, support, labels_S, n_way, asked)
-    support_SA, query_QA = (answers_beside(learner, members, each) for each in (support, queries))
-    return centroid_logits(support_SA, labels_S, query_QA, n_way)
-
-
-def centroid_logits(
-    support_SA: Float[Tensor, "s a"],
-    labels_S: Int[Tensor, " s"],
-    query_QA: Float[Tensor, "q a"],
-    n_way: int,
-) -> Float[Tensor, "q n"]:
-    """Minus half the squared distance to each class mean, after centring and scaling to length 1.
-
-    The centre is the mean of the class means, as in ml.fewshot.nearest_centroid.
-    """
-    centre_A = class_means(support_SA, labels_S, n_way).mean(dim=0)
-    support_SA = F.normalize(support_SA - centre_A, dim=1)
-    query_QA = F.normalize(query_QA - centre_A, dim=1)
-    return prototype_logits(support_SA, labels_S, query_QA, n_way) / 2
+    return EnsembleClassifier(learner, members, support, labels_S, n_way)
 
 
 # Who is asked.
@@ -86,10 +118,9 @@ def ranking_rows(labels_S: Int[Tensor, " s"], n_way: int) -> tuple[Tensor, bool]
         Row numbers, and whether the images' mirror images are looked at, too: where a class has a
         single image, one is needed beside it to see whether a member stays with what it says.
     """
-    one_hot_SN = F.one_hot(labels_S, n_way)
-    place_S = one_hot_SN.cumsum(dim=0).gather(1, labels_S.unsqueeze(1)).squeeze(1)
-    mirrored = int(one_hot_SN.sum(dim=0).min()) < 2
-    return (place_S <= RANKING_SHOTS).nonzero().flatten(), mirrored
+    mirrored = int(torch.bincount(labels_S, minlength=n_way).min()) < 2
+    first = places_in_class(labels_S, n_way) < RANKING_SHOTS
+    return first.nonzero().flatten(), mirrored
 
 
 def best_places(

@@ -23,11 +23,17 @@ def prototype_logits(
     query_QD: Float[Tensor, "q d"],
     n_way: int,
 ) -> Float[Tensor, "q n"]:
-    """Minus the squared distance to each class mean (Snell et al. 2017, Eq. 2).
+    """Minus the squared distance to each class mean (Snell et al. 2017, Eq. 2)."""
+    return nearness(query_QD, class_means(support_SD, labels_S, n_way))
+
+
+def nearness(
+    query_QD: Float[Tensor, "q d"], prototypes_ND: Float[Tensor, "n d"]
+) -> Float[Tensor, "q n"]:
+    """Minus the squared distance to each prototype.
 
     Written as 2 q.p - |p|^2 - |q|^2, so that its gradient is finite where a query is a mean.
     """
-    prototypes_ND = class_means(support_SD, labels_S, n_way)
     cross_QN = query_QD @ prototypes_ND.T
     norms_N = prototypes_ND.square().sum(dim=1)
     return 2 * cross_QN - norms_N - query_QD.square().sum(dim=1, keepdim=True)

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from ml.answers import answers_from, features_of
 from ml.backbones import build, initialize
 from ml.canvas import choose_canvas
+from ml.classifiers import centroid_probabilities
 from ml.delivered import Delivered
 from ml.ensemble import EnsembleLearner
 from ml.evaluation import serving
-from ml.fewshot_ensemble import best_places, centroid_logits, ranking_rows
+from ml.fewshot_ensemble import best_places, ranking_rows
 from ml.learner import MetaLearner
 from ml.prototypes import prototype_logits
 from ml.reporting.exams import Exam, Question
@@ -46,6 +47,12 @@ BASELINES: Mapping[str, str] = {
 
 Candidate = Callable[[Question, int], float]
 """(question, shots) -> accuracy."""
+Note = Callable[[int, Tensor, Tensor], None]
+"""Takes shots, an episode's probabilities (Q, N), and the queries' classes (Q,)."""
+
+
+def unnoted(_shots: int, _probabilities: Tensor, _wanted: Tensor) -> None:
+    """Note nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -74,19 +81,24 @@ def said_by(
 # The meta-learner.
 
 
-def as_served(exam: Exam, learner: MetaLearner) -> Candidate:
-    """One network, asked as the server asks it."""
+def as_served(exam: Exam, learner: MetaLearner, note: Note = unnoted) -> Candidate:
+    """One network, asked as the server asks it; its probabilities are noted."""
     answer = serving(learner)
 
     def accuracy(question: Question, n_shot: int) -> float:
         episode = exam.episode(question, n_shot)
-        return right(answer(episode), episode)
+        probabilities = answer(episode)
+        note(n_shot, probabilities, episode.query_labels)
+        return right(probabilities, episode)
 
     return accuracy
 
 
 def ensemble_as_served(
-    learner: EnsembleLearner, upright: Mapping[int, Tensor], mirrored: Mapping[int, Tensor]
+    learner: EnsembleLearner,
+    upright: Mapping[int, Tensor],
+    mirrored: Mapping[int, Tensor],
+    note: Note = unnoted,
 ) -> Candidate:
     """An ensemble asked as the server asks it, but for the member whose answers are the labels.
 
@@ -94,6 +106,7 @@ def ensemble_as_served(
         learner: how many members to ask.
         upright: by place of the member among the pool's teachers, its answers to all images.
         mirrored: likewise, its answers to their mirror images.
+        note: takes its probabilities.
     """
 
     def accuracy(question: Question, n_shot: int) -> float:
@@ -111,8 +124,11 @@ def ensemble_as_served(
             best = best_places(ranked, names, n_way, learner.teachers_asked)
             asked = [asked[place] for place in best]
         beside = torch.cat([upright[place] for place in asked], dim=1)
-        logits = centroid_logits(beside[support], labels, beside[queries], n_way)
-        return share(logits, wanted)
+        probabilities = centroid_probabilities(
+            beside[support], labels, beside[queries], n_way, temperature=learner.temperature
+        )
+        note(n_shot, probabilities, wanted)
+        return share(probabilities, wanted)
 
     return accuracy
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ml.canvas import choose_canvas
 from ml.delivered import Delivered
 from ml.ensemble import EnsembleLearner
-from ml.evaluation import Score, score_of
+from ml.evaluation import Score, calibration_error, score_of
 from ml.progress import WorkMeter
 from ml.reporting.candidates import BASELINES, LEARNER
 from ml.reporting.exams import SHOTS, Exam, validation_exam
@@ -43,6 +43,7 @@ def make_report(
     rng: torch.Generator,
     size: ReportSize = FULL,
     validation: Validation | None = None,
+    domains: Sequence[str | None] = (),
     report: Report = silent,
 ) -> dict[str, Any]:
     """Examine a meta-learner and the baselines of its pool.
@@ -53,6 +54,8 @@ def make_report(
         rng: a CPU generator; without data, of a seed that the build did not use.
         size: what may be spent.
         validation: labelled images; None estimates on pictures.
+        domains: of the teachers, in their order; where there are several, accuracy is also told
+            for each, over the questions that its teachers label.
         report: called with the stage `report`, and how much of it is done; may raise to cancel.
 
     Returns:
@@ -80,9 +83,57 @@ def make_report(
             validation.images, validation.labels, episodes=size.episodes, rng=rng
         )
     ours = on_device(learner, device_of(teachers))
-    results = sit(exam, ours, teachers, panel, rng=rng, tell=laps)
+    confidences = Confidences()
+    results = sit(exam, ours, teachers, panel, rng=rng, tell=laps, note=confidences)
     laps.end()
-    return written(exam, results, n_asked=len(panel.teachers), n_teachers=len(teachers))
+    made = written(exam, results, n_asked=len(panel.teachers), n_teachers=len(teachers))
+    made["estimate"]["calibration_error"] = confidences.errors()
+    made["estimate"]["domains"] = by_domain(exam, results, domains)
+    return made
+
+
+class Confidences:
+    """How sure the learner was of its answers, and how many were right."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    def __call__(self, n_shot: int, probabilities: Tensor, wanted: Tensor) -> None:
+        """Note an episode's answers."""
+        confidence, answers = probabilities.max(dim=1)
+        right = (answers.cpu() == wanted.cpu()).float()
+        self._seen.setdefault(n_shot, []).append((confidence.cpu(), right))
+
+    def errors(self) -> dict[str, float]:
+        """The calibration error by number of shots."""
+        return {
+            str(n_shot): round(
+                calibration_error(torch.cat([c for c, _ in seen]), torch.cat([r for _, r in seen])),
+                4,
+            )
+            for n_shot, seen in self._seen.items()
+        }
+
+
+def by_domain(
+    exam: Exam, results: Results, domains: Sequence[str | None]
+) -> dict[str, dict[str, Any]]:
+    """The learner's accuracy in the questions of each domain's teachers, where there are several.
+
+    Empty where all teachers are of one domain, or nobody's teacher labels the questions. Domains of
+    fewer than two questions of a number of shots are left out there.
+    """
+    named = {domain for domain in domains if domain is not None}
+    if len(named) < 2:
+        return {}
+    found: dict[str, dict[int, Tensor]] = {}
+    for n_shot, questions in exam.questions.items():
+        labellers = [None if q.labeller is None else domains[q.labeller] for q in questions]
+        for domain in sorted(named):
+            rows = torch.tensor([each == domain for each in labellers])
+            if int(rows.sum()) >= 2:
+                found.setdefault(domain, {})[n_shot] = results[LEARNER][n_shot][rows]
+    return {domain: by_shots(accuracies) for domain, accuracies in found.items()}
 
 
 class _Laps:

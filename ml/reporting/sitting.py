@@ -24,6 +24,7 @@ from ml.reporting.candidates import (
     RANDOM,
     SINGLE,
     Candidate,
+    Note,
     as_served,
     beside_one_another,
     each_alone,
@@ -31,6 +32,7 @@ from ml.reporting.candidates import (
     initialised,
     right,
     said_by,
+    unnoted,
 )
 from ml.reporting.exams import Exam, Question
 from ml.shapes import Float
@@ -103,6 +105,7 @@ def sit(
     *,
     rng: torch.Generator,
     tell: Tell,
+    note: Note = unnoted,
 ) -> Results:
     """The learner and all baselines answer all questions.
 
@@ -113,6 +116,7 @@ def sit(
         panel: who of them is asked.
         rng: of random initialisations.
         tell: called with the kind of step that is done, as often as `count_steps` says.
+        note: takes the learner's probabilities.
     """
     temperature = ANSWER_TEMPERATURE
     if isinstance(learner, EnsembleLearner):
@@ -123,9 +127,9 @@ def sit(
         features[place], answers[place] = said.features, said.answers
         tell(ASK)
     if isinstance(learner, EnsembleLearner):
-        ours = sit_ensemble(exam, learner, panel, answers, tell)
+        ours = sit_ensemble(exam, learner, panel, answers, tell, note)
     else:
-        ours = as_served(exam, learner)
+        ours = as_served(exam, learner, note)
     results = in_all_questions(
         exam,
         {
@@ -152,6 +156,7 @@ def sit_ensemble(
     panel: Panel,
     answers: Mapping[int, Tensor],
     tell: Tell,
+    note: Note,
 ) -> Candidate:
     """The ensemble, of whose members those on the panel are there."""
     kept = {id(member.module) for member in learner.members}
@@ -163,7 +168,7 @@ def sit_ensemble(
             said = said_by(teacher, turned_images, temperature=learner.answer_temperature)
             mirrored[place] = said.answers
         tell(ASK)
-    return ensemble_as_served(learner, upright, mirrored)
+    return ensemble_as_served(learner, upright, mirrored, note)
 
 
 def pixels(exam: Exam) -> Candidate:

@@ -159,7 +159,7 @@ def test_a_meta_learner_is_fetched_once_while_it_is_remembered(
     app: FastAPI,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    app.state.inference._capacity = 2
+    app.state.inference._learners._capacity = 2
     fetched: Counter[str] = Counter()
     fetch = app.state.store.fetch
 

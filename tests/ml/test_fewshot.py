@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy_pool import seeded, stripes
 
-from ml import fewshot
+from ml import classifiers, fewshot
 from ml.backbones import build, initialize
 from ml.errors import UnusableSupport
 from ml.fewshot import predict
@@ -110,12 +110,14 @@ def test_images_of_another_size_and_colour_are_fitted():
 def test_batches_change_the_answers_no_more_than_their_statistics_must(monkeypatch):
     (support, labels), (queries, _) = task(4, 16), task(4, 10, seed=1)
     whole = predict(untrained(), support, labels, queries, n_way=4)
-    monkeypatch.setattr(fewshot, "CHUNK", 16)
+    for module in (classifiers, fewshot):
+        monkeypatch.setattr(module, "CHUNK", 16)
     in_parts = predict(untrained(), support, labels, queries, n_way=4)
     assert (whole - in_parts).abs().max() < 0.1
     running = untrained(batch_statistics="running")
     exact = predict(running, support, labels, queries, n_way=4)
-    monkeypatch.setattr(fewshot, "CHUNK", 256)
+    for module in (classifiers, fewshot):
+        monkeypatch.setattr(module, "CHUNK", 256)
     torch.testing.assert_close(predict(running, support, labels, queries, n_way=4), exact)
 
 

@@ -12,14 +12,14 @@ from ml.algorithms.ensemble import EnsembleConfig, train
 from ml.canvas import choose_canvas
 from ml.ensemble import EnsembleLearner
 from ml.errors import UnusablePool
-from ml.evaluation import random_initialisation, serving
+from ml.evaluation import calibration_error, random_initialisation, serving
 from ml.learner import MetaLearner
 from ml.reporting import ahead, report
 from ml.reporting.candidates import BASELINES, LEARNER, beside_one_another, each_alone
 from ml.reporting.exams import Exam, Question, validation_exam
 from ml.reporting.packing import Validation
 from ml.reporting.pictures import draw_pictures, label, recovered_exam
-from ml.reporting.report import make_report, unbeaten
+from ml.reporting.report import Confidences, by_domain, make_report, unbeaten
 from ml.reporting.sitting import choose_panel, flops_of, sit
 from ml.reporting.size import ReportSize, size_for
 from ml.types import Progress, Teacher
@@ -191,6 +191,61 @@ def test_without_data_the_report_says_that_its_level_is_not_to_be_trusted() -> N
             assert 0 <= low <= score["accuracy"] <= high <= 1
 
 
+@pytest.mark.parametrize("kind", ["network", "ensemble"])
+def test_calibration_is_told_of_the_learners_own_probabilities(kind: str) -> None:
+    teachers = toy_teachers()
+    learner = untrained() if kind == "network" else ensemble_of(teachers, asked=2)
+    exam = recovered_exam(
+        teachers,
+        choose_canvas(teachers, image_size=None, channels=None),
+        pictures=SMALL.pictures,
+        episodes=SMALL.episodes,
+        rng=seeded(1),
+    )
+    seen: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+    panel = choose_panel(teachers, images=10, most_flops=1e18, rng=seeded(2))
+    results = sit(
+        exam,
+        learner,
+        teachers,
+        panel,
+        rng=seeded(3),
+        tell=lambda _: None,
+        note=lambda *told: seen.append(told),
+    )
+    confidences = Confidences()
+    for told in seen:
+        confidences(*told)
+    for n_shot, accuracies in results[LEARNER].items():
+        each = [(p.argmax(dim=1) == wanted).float().mean() for n, p, wanted in seen if n == n_shot]
+        torch.testing.assert_close(torch.stack(each), accuracies)
+        assert 0 <= confidences.errors()[str(n_shot)] <= 1
+    assert all(torch.allclose(p.sum(dim=1), torch.ones(len(p))) for _, p, _ in seen)
+
+
+def test_the_calibration_error_is_the_distance_of_confidence_and_frequency() -> None:
+    confidence = torch.cat([torch.full((10,), 0.9), torch.full((30,), 0.5)])
+    right = torch.cat([torch.ones(6), torch.zeros(4), torch.ones(15), torch.zeros(15)])
+    assert calibration_error(confidence, right) == pytest.approx(10 / 40 * 0.3, abs=1e-6)
+
+
+def test_accuracy_by_domain_is_over_the_questions_that_its_teachers_label() -> None:
+    rows = torch.zeros(2, 3, dtype=torch.int64)
+    labellers = [0, 1, 2, 0, 1, 2]
+    exam = Exam(
+        kind="recovered",
+        images=torch.zeros(3, 1, 16, 16),
+        n_way=2,
+        questions={1: [Question(rows=rows, labeller=each) for each in labellers]},
+    )
+    results = {LEARNER: {1: torch.tensor([0.2, 0.9, 0.4, 0.4, 0.7, 0.6])}}
+    found = by_domain(exam, results, ("x-ray", "retina", "x-ray"))
+    assert found["x-ray"]["1"]["accuracy"] == pytest.approx(0.4)
+    assert found["retina"]["1"]["accuracy"] == pytest.approx(0.8)
+    assert by_domain(exam, results, ("x-ray", None, "x-ray")) == {}
+    assert by_domain(exam, results, ()) == {}
+
+
 def test_a_pool_of_one_usable_model_has_no_estimate() -> None:
     single = replace(toy_teachers()[0], class_names=("all",))
     with pytest.raises(UnusablePool, match="two models"):
@@ -231,3 +286,8 @@ def test_progress_counts_the_report_from_the_beginning(monkeypatch: pytest.Monke
     tell(Progress(stage=report.STAGE, step=1, total_steps=2, fraction=0.5))
     tell(Progress(stage=report.STAGE, step=2, total_steps=2, fraction=1.0))
     assert told == pytest.approx([1 / 3, 2 / 3, 5 / 6, 1.0])
+
+
+def test_answers_too_sure_and_too_unsure_do_not_make_up_for_one_another() -> None:
+    confidence, right = torch.tensor([0.95, 0.05]), torch.tensor([0.0, 1.0])
+    assert calibration_error(confidence, right) == pytest.approx(0.95)
