@@ -4,8 +4,9 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from pool.database.audit import Act, record
+from pool.database.fingerprints import FingerprintRow
 from pool.database.tables import ModelRow
-from pool.domain import ModelStatus, utc_now
+from pool.domain import Fingerprint, ModelStatus, utc_now
 
 UNDER_INSPECTION = (ModelStatus.RECEIVED, ModelStatus.INSPECTING)
 
@@ -28,6 +29,8 @@ def accept_model(
     canonical_sha256: str,
     source_format: str,
     n_parameters: int,
+    fingerprint: Fingerprint | None = None,
+    reliability: float | None = None,
 ) -> bool:
     """inspecting -> ready, now pointing at its canonical weights; False when it was withdrawn."""
     accepted = session.scalars(
@@ -39,11 +42,18 @@ def accept_model(
             canonical_sha256=canonical_sha256,
             source_format=source_format,
             n_parameters=n_parameters,
+            reliability=reliability,
             updated_at=utc_now(),
         )
         .returning(ModelRow)
     ).one_or_none()
     if accepted is not None:
+        if fingerprint is not None:
+            session.merge(
+                FingerprintRow(
+                    model_id=model_id, version=fingerprint.version, vector=fingerprint.vector
+                )
+            )
         _record(session, Act.MODEL_ACCEPTED, accepted, detail=canonical_sha256)
     return accepted is not None
 
