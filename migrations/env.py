@@ -6,8 +6,9 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, event
 
+from pool.database.moments import UtcDateTime
 from pool.database.session import create_engine_for
-from pool.database.tables import Base, UtcDateTime
+from pool.database.tables import Base
 from pool.settings import Settings
 
 given = context.config.attributes

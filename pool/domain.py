@@ -128,6 +128,15 @@ class JobRun:
     holder: str
 
 
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """How a model arranges pictures drawn by chance; comparable with others of its version."""
+
+    version: int
+    vector: bytes
+    """float32, little-endian."""
+
+
 def new_id(prefix: str) -> str:
     """A random identifier that says what it names, such as `bld_5f0c...`."""
     return f"{prefix}_{secrets.token_hex(10)}"

@@ -24,6 +24,26 @@ class MetaLearnerNotFound(PoolError):
     """No such meta-learner."""
 
 
+class AliasNotFound(PoolError):
+    """No such alias."""
+
+
+class AliasMoved(PoolError):
+    """The alias points elsewhere by now."""
+
+
+class TooManyAliases(PoolError):
+    """The pool has all the aliases it may have."""
+
+
+class NotExportable(PoolError):
+    """This cannot be taken along."""
+
+
+class AdaptationNotFound(PoolError):
+    """No such adaptation, here and now."""
+
+
 class UploadNotFound(PoolError):
     """No such upload."""
 
@@ -106,6 +126,10 @@ class InvalidRecipe(PoolError):
 
 class BuildFinished(PoolError):
     """The build has already ended."""
+
+
+class BuildNotResumable(PoolError):
+    """The build cannot be resumed."""
 
 
 class MetaLearnerRetired(PoolError):

@@ -29,7 +29,9 @@ class Action(StrEnum):
     SEE_BUILDS = "see builds"
     BUILD = "build"
     SEE_META_LEARNERS = "see meta-learners"
+    MOVE_ALIASES = "point aliases at meta-learners"
     PREDICT = "ask meta-learners"
+    EXPORT = "take meta-learners along"
     SEE_MEMBERS = "see the pool's members"
     MANAGE_MEMBERS = "change the pool's members"
     READ_AUDIT = "read what happened in the pool"
@@ -43,7 +45,9 @@ PERMITS: dict[Action, frozenset[Role]] = {
     Action.SEE_BUILDS: frozenset({Role.OWNER, Role.CURATOR, Role.BUILDER, Role.AUDITOR}),
     Action.BUILD: frozenset({Role.OWNER, Role.BUILDER}),
     Action.SEE_META_LEARNERS: frozenset(Role) - {Role.CONTRIBUTOR},
+    Action.MOVE_ALIASES: frozenset({Role.OWNER, Role.CURATOR}),
     Action.PREDICT: frozenset({Role.OWNER, Role.CONSUMER}),
+    Action.EXPORT: frozenset({Role.OWNER, Role.BUILDER}),
     Action.SEE_MEMBERS: frozenset(Role) - {Role.CONSUMER},
     Action.MANAGE_MEMBERS: frozenset({Role.OWNER}),
     Action.READ_AUDIT: frozenset({Role.OWNER, Role.AUDITOR}),

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
     """Largest support or query image, in pixels before resizing."""
     meta_learners_in_memory: int = Field(default=8, ge=1)
     """How many meta-learners the API keeps loaded."""
+    adaptation_ttl_s: float = Field(default=3600.0, gt=0)
+    """How long an adaptation can be asked."""
+    adaptations_bytes: int = Field(default=512 * MIB, ge=1)
+    """What the adaptations in one API process's memory may take together."""
     concurrent_predictions: int = Field(default=2, ge=1)
     """Few-shot requests that compute at once; further ones wait their turn."""
 
@@ -106,6 +110,8 @@ class Settings(BaseSettings):
     """How long a running job stays claimed without a sign of life."""
     sweep_every_s: float = Field(default=10.0, gt=0)
     """How often abandoned jobs and lost messages are looked for."""
+    state_kept_s: float = Field(default=24 * 3600.0, ge=0)
+    """How long the saved state of a build that was canceled or failed stays, to be resumed from."""
     orphans_every_s: float = Field(default=3600.0, gt=0)
     """How often objects that no record names are looked for, which lists the whole store."""
     resend_after_s: float = Field(default=60.0, gt=0)

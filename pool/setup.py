@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 from pool.database.session import Database
 from pool.settings import Settings
 from pool.usecases.bootstrap import bootstrap
+from pool.usecases.names import fold_left_names
 
 LOCK_TIMEOUT_MS = 5000
 LOCK_NOT_AVAILABLE = "55P03"
@@ -52,13 +53,14 @@ def alembic_config(database_url: str) -> Config:
 
 
 def main() -> None:
-    """Migrate, make what is missing, and print a new admin key if one was made."""
+    """Migrate, mend and make what is missing, and print a new admin key if one was made."""
     settings = Settings()
     try:
         migrate(settings.database)
     except TableInUse as error:
         sys.exit(str(error))
     database = Database(settings.database)
+    fold_left_names(database)
     given = settings.bootstrap_key
     made = bootstrap(database, given.get_secret_value() if given else None)
     database.dispose()

@@ -44,8 +44,10 @@ class Act(StrEnum):
     BUILD_CANCELED = "build-canceled"
     BUILD_ENDED = "build-ended"
     META_LEARNER_DELIVERED = "meta-learner-delivered"
+    META_LEARNER_EXPORTED = "meta-learner-exported"
     META_LEARNER_TAINTED = "meta-learner-tainted"
     META_LEARNER_RETIRED = "meta-learner-retired"
+    ALIAS_MOVED = "alias-moved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

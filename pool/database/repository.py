@@ -1,12 +1,11 @@
 """Where the records are found; every method asks on behalf of one organisation."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TypeVar
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session, lazyload, load_only
 
+from pool.database.alias_tables import AliasRow
 from pool.database.tables import (
     ApiKeyRow,
     BuildModelRow,
@@ -29,7 +28,8 @@ from pool.errors import (
 )
 from pool.roles import Action
 
-Record = TypeVar("Record", ModelRow, BuildRow, MetaLearnerRow, UploadRow)
+AT = "@"
+"""Between a pool and an alias; no id has it."""
 
 
 def find_pool(
@@ -118,17 +118,33 @@ def find_upload(session: Session, organisation_id: str, upload_id: str) -> Uploa
     return row
 
 
-def ready_models(session: Session, pool_id: str) -> Sequence[ModelRow]:
-    """What a build over the pool would use, in a fixed order.
+def ready_models(session: Session, pool_id: str, *, most: int, start: str) -> Sequence[ModelRow]:
+    """What a build over the pool would use: all, or `most` of more, in a fixed order.
 
-    Locked against withdrawal: whoever withdraws one of them waits, then finds the build.
+    Those are the ones that follow `start` (64 hexadecimal digits) in the order of their weights'
+    SHA-256, and after the last the first: a draw that an index makes, however large the pool.
+    Locked against withdrawal: whoever withdraws one of them waits, then finds the build. Of each
+    only what a snapshot and a validation set ask for is loaded.
     """
-    return session.scalars(
+    ready = (ModelRow.pool_id == pool_id, ModelRow.status == ModelStatus.READY)
+    content = (ModelRow.canonical_sha256, ModelRow.id)
+    one_more = select(ModelRow.id).where(*ready).order_by(*content).offset(most).limit(1)
+    query = (
         select(ModelRow)
-        .where(ModelRow.pool_id == pool_id, ModelRow.status == ModelStatus.READY)
-        .order_by(ModelRow.created_at, ModelRow.id)
+        .where(*ready)
+        .order_by(*content)
+        .limit(most)
+        .options(load_only(*content, ModelRow.image_size, ModelRow.channels))
+        .options(lazyload(ModelRow.pool))
         .with_for_update(read=True, of=ModelRow)
-    ).all()
+    )
+    if session.scalar(one_more) is None:
+        return session.scalars(query).all()
+    drawn = list(session.scalars(query.where(ModelRow.canonical_sha256 >= start)))
+    if len(drawn) < most:
+        before = query.where(ModelRow.canonical_sha256 < start)
+        drawn += session.scalars(before.limit(most - len(drawn)))
+    return drawn
 
 
 def count_models(session: Session, pool_id: str) -> dict[ModelStatus, int]:
@@ -163,12 +179,14 @@ def find_meta_learner(
     meta_learner_id: str,
     action: Action = Action.SEE_META_LEARNERS,
 ) -> MetaLearnerRow:
-    """One meta-learner.
+    """The meta-learner of this id, or the one at which an alias, `pool@alias`, points now.
 
     Raises:
-        MetaLearnerNotFound: the organisation belongs to no pool with one of this id.
+        MetaLearnerNotFound: the organisation belongs to no pool with one of this id or alias.
         RoleRequired: none of its roles there permits the action.
     """
+    if AT in meta_learner_id:
+        meta_learner_id = _pointed_at(session, organisation_id, meta_learner_id, action)
     row = session.scalar(
         select(MetaLearnerRow).where(
             MetaLearnerRow.id == meta_learner_id, may_know(MetaLearnerRow, organisation_id)
@@ -180,6 +198,23 @@ def find_meta_learner(
         )
     require_role(session, organisation_id, row.pool, action)
     return row
+
+
+def _pointed_at(session: Session, organisation_id: str, words: str, action: Action) -> str:
+    pool_name, _, name = words.rpartition(AT)
+    try:
+        pool = find_pool(session, organisation_id, pool_name, action)
+    except (PoolNotFound, PoolNameAmbiguous) as error:
+        raise MetaLearnerNotFound(error.message) from error
+    found = session.scalar(
+        select(AliasRow.meta_learner_id).where(AliasRow.pool_id == pool.id, AliasRow.name == name)
+    )
+    if found is None:
+        raise MetaLearnerNotFound(
+            f"No alias {name!r} of pool {pool_name!r} points at a meta-learner; "
+            "GET /v1/pools/{pool}/aliases lists them."
+        )
+    return found
 
 
 def meta_learners_learnt_from(session: Session, model_id: str) -> Sequence[MetaLearnerRow]:
@@ -231,33 +266,3 @@ def list_keys(session: Session, organisation_id: str) -> Sequence[ApiKeyRow]:
         .where(ApiKeyRow.organisation_id == organisation_id)
         .order_by(ApiKeyRow.created_at, ApiKeyRow.id)
     ).all()
-
-
-Position = tuple[datetime, str]
-"""Where a page ends: creation time and id of its last record."""
-
-
-def page(
-    session: Session,
-    table: type[Record],
-    organisation_id: str,
-    *,
-    after: Position | None,
-    limit: int,
-    where: Sequence[ColumnElement[bool]] = (),
-) -> tuple[list[Record], Position | None]:
-    """What the organisation may see, newest first, behind `after`; where the next page starts."""
-    conditions = [may_see(table, organisation_id), *where]
-    if after is not None:
-        conditions.append(tuple_(table.created_at, table.id) < after)
-    query = (
-        select(table)
-        .where(*conditions)
-        .order_by(table.created_at.desc(), table.id.desc())
-        .limit(limit + 1)
-    )
-    rows = list(session.scalars(query))
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1]
-    return rows[:limit], (last.created_at, last.id)

@@ -1,14 +1,12 @@
 """The tables. Jobs are the truth about work; builds and models point at them."""
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
-    DateTime,
-    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -16,12 +14,21 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
+    func,
+    select,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    column_property,
+    mapped_column,
+    relationship,
+)
 
+from pool.database.moments import UtcDateTime
+from pool.database.names import KEY_CHARS, name_key
 from pool.domain import JobKind, JobStatus, MetaLearnerStatus, ModelStatus, utc_now
 
 NAMING = {
@@ -31,25 +38,7 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment with its time zone, also on SQLite, which forgets zones."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC."""
-        del dialect
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """What comes back without a zone was stored in UTC."""
-        del dialect
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+NEWEST = ("created_at", "id")
 
 
 class Base(DeclarativeBase):
@@ -118,9 +107,18 @@ class ModelRow(Base):
             sqlite_where=text("status IN ('received', 'inspecting', 'ready')"),
             postgresql_where=text("status IN ('received', 'inspecting', 'ready')"),
         ),
-        Index("ix_models_organisation_id_created_at_id", "organisation_id", "created_at", "id"),
-        Index("ix_models_pool_id_status", "pool_id", "status"),
+        # One index for each way that pool/database/paging.py walks a list, so that a page costs the
+        # same however long the list is.
         Index("ix_models_pool_id_created_at_id", "pool_id", "created_at", "id"),
+        Index("ix_models_pool_id_name_key_id", "pool_id", "name_key", "id"),
+        *(
+            Index(f"ix_models_pool_id_{filtered}_created_at_id", "pool_id", filtered, *NEWEST)
+            for filtered in ("status", "backbone", "domain")
+        ),
+        Index("ix_models_owner_created_at_id", "organisation_id", "pool_id", "created_at", "id"),
+        Index("ix_models_owner_name_key_id", "organisation_id", "pool_id", "name_key", "id"),
+        # What a build over the whole pool uses.
+        Index("ix_models_pool_id_status_content", "pool_id", "status", "canonical_sha256", "id"),
         Index("ix_models_status_reason_code", "status", "reason_code"),
     )
 
@@ -133,6 +131,12 @@ class ModelRow(Base):
     recipe: Mapped[str | None] = mapped_column(Text)
     """What the uploader can do about a rejection."""
     name: Mapped[str] = mapped_column(String(200))
+    name_key: Mapped[str] = mapped_column(
+        String(KEY_CHARS).with_variant(String(KEY_CHARS, collation="C"), "postgresql"),
+        default=lambda context: name_key(context.get_current_parameters()["name"]),
+        server_default="",
+    )
+    """Names never change. PostgreSQL's collation C orders by bytes, as SQLite and Python do."""
     backbone: Mapped[str] = mapped_column(String(60))
     class_names: Mapped[list[str]]
     image_size: Mapped[int] = mapped_column(Integer)
@@ -150,6 +154,8 @@ class ModelRow(Base):
     canonical_sha256: Mapped[str | None] = mapped_column(String(64))
     source_format: Mapped[str | None] = mapped_column(String(40))
     n_parameters: Mapped[int | None] = mapped_column(BigInteger)
+    reliability: Mapped[float | None] = mapped_column(Float)
+    """0 to 1, as ml.reliability reckons it; it goes with the model's weights."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
@@ -219,11 +225,19 @@ class BuildRow(Base):
     config: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
     meta_learner_id: Mapped[str | None] = mapped_column(String(40))
+    saved_at: Mapped[datetime | None]
+    """When its state was last saved; None while there is none."""
+    resumed_from: Mapped[str | None] = mapped_column(String(40), index=True)
+    """The build whose saved state it begins with."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
     job: Mapped[JobRow] = relationship(lazy="joined", innerjoin=True)
     pool: Mapped[PoolRow] = relationship(lazy="joined", innerjoin=True)
     snapshot: Mapped[list["BuildModelRow"]] = relationship(order_by="BuildModelRow.position")
+
+    if TYPE_CHECKING:
+        n_models: Mapped[int]
+        """How many the snapshot holds."""
 
 
 class BuildModelRow(Base):
@@ -237,6 +251,15 @@ class BuildModelRow(Base):
     canonical_sha256: Mapped[str] = mapped_column(String(64))
 
     model: Mapped[ModelRow] = relationship()
+
+
+# From the last position, which the primary key finds at once; a list of builds shows it of each.
+BuildRow.n_models = column_property(
+    select(func.coalesce(func.max(BuildModelRow.position) + 1, 0))
+    .where(BuildModelRow.build_id == BuildRow.id)
+    .correlate_except(BuildModelRow)
+    .scalar_subquery()
+)
 
 
 class MetaLearnerRow(Base):
@@ -266,17 +289,3 @@ class MetaLearnerRow(Base):
 
     pool: Mapped[PoolRow] = relationship(lazy="joined", innerjoin=True)
     build: Mapped[BuildRow] = relationship()
-
-
-class HeartbeatRow(Base):
-    """The last sign of life of a worker process, or of the sweep."""
-
-    __tablename__ = "heartbeats"
-
-    id: Mapped[str] = mapped_column(String(200), primary_key=True)
-    queues: Mapped[list[str]]
-    device: Mapped[str | None] = mapped_column(String(200))
-    """What a worker of the queue `gpu` computes on; None until it has looked."""
-    device_ok: Mapped[bool] = mapped_column(Boolean, default=True)
-    started_at: Mapped[datetime] = mapped_column(default=utc_now)
-    seen_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -1,5 +1,6 @@
 """Request, follow and cancel builds."""
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ from pool.roles import Action
 
 MIN_MODELS = 2
 """Meta-learning needs more than one task; FREE aligns gradients between teachers."""
+MOST_MODELS = 1000
+"""Of a larger pool, an order that names none is over so many, drawn by its seed."""
 
 
 def start_build(
@@ -29,14 +32,17 @@ def start_build(
 ) -> BuildRow:
     """Queue a build over a snapshot of the pool's ready models, or of those named.
 
-    The recipe has been checked by then. `build_id` is for whom something waits already.
+    Of a pool with more than MOST_MODELS ready models the seed draws so many: the same seed over the
+    same models draws the same ones. The recipe has been checked by then. `build_id` is for whom
+    something waits already.
 
     Raises:
         PoolNotFound, PoolNameAmbiguous, ModelNotFound: the organisation cannot mean it.
         RoleRequired: it is no builder of the pool.
         NoUsableModels: fewer than two models are ready; the message counts the others.
     """
-    pool, models = usable_models(session, organisation_id, pool_name, model_ids)
+    seed = new_seed() if seed is None else seed
+    pool, models = usable_models(session, organisation_id, pool_name, model_ids, seed=seed)
     build = BuildRow(
         id=build_id or new_id("bld"),
         organisation_id=organisation_id,
@@ -44,7 +50,7 @@ def start_build(
         pool=pool,
         algorithm=recipe.algorithm,
         config=recipe.config,
-        seed=secrets.randbelow(2**31) if seed is None else seed,
+        seed=seed,
     )
     build.job = jobs.create(session, JobKind.BUILD, build.id)
     build.snapshot = [
@@ -59,8 +65,18 @@ def start_build(
     return build
 
 
+def new_seed() -> int:
+    """For an order that names none."""
+    return secrets.randbelow(2**31)
+
+
 def usable_models(
-    session: Session, organisation_id: str, pool_name: str, model_ids: Sequence[str] | None
+    session: Session,
+    organisation_id: str,
+    pool_name: str,
+    model_ids: Sequence[str] | None,
+    *,
+    seed: int,
 ) -> tuple[PoolRow, Sequence[ModelRow]]:
     """What an order is over.
 
@@ -69,7 +85,7 @@ def usable_models(
             start_build.
     """
     pool = repository.find_pool(session, organisation_id, pool_name, Action.BUILD)
-    return pool, _choose_models(session, organisation_id, pool, model_ids)
+    return pool, _choose_models(session, organisation_id, pool, model_ids, seed=seed)
 
 
 def _in_order_of_content(models: Sequence[ModelRow]) -> Sequence[ModelRow]:
@@ -78,10 +94,16 @@ def _in_order_of_content(models: Sequence[ModelRow]) -> Sequence[ModelRow]:
 
 
 def _choose_models(
-    session: Session, organisation_id: str, pool: PoolRow, model_ids: Sequence[str] | None
+    session: Session,
+    organisation_id: str,
+    pool: PoolRow,
+    model_ids: Sequence[str] | None,
+    *,
+    seed: int,
 ) -> Sequence[ModelRow]:
     if model_ids is None:
-        models = repository.ready_models(session, pool.id)
+        start = hashlib.sha256(str(seed).encode()).hexdigest()
+        models = repository.ready_models(session, pool.id, most=MOST_MODELS, start=start)
     else:
         wanted = dict.fromkeys(model_ids)
         models = [
@@ -112,7 +134,7 @@ def _choose_models(
 
 
 def cancel_build(session: Session, organisation_id: str, build_id: str) -> BuildRow:
-    """Cancel a queued build at once; ask a running one to stop.
+    """End a build that is queued or running, at once; what its process still does is in vain.
 
     Raises:
         BuildNotFound: no such build.
@@ -122,7 +144,7 @@ def cancel_build(session: Session, organisation_id: str, build_id: str) -> Build
     build = repository.find_build(session, organisation_id, build_id)
     own = build.organisation_id == organisation_id
     require_role(session, organisation_id, build.pool, Action.BUILD if own else Action.CURATE)
-    if jobs.request_cancel(session, build.job_id) is None:
+    if not jobs.cancel(session, build.job_id):
         session.refresh(build.job)
         raise BuildFinished(f"The build has already {build.job.status}; nothing was changed.")
     session.refresh(build.job)

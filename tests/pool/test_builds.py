@@ -12,6 +12,7 @@ from pool.database.session import Database
 from pool.database.tables import BuildModelRow, BuildRow, JobRow, ModelRow
 from pool.domain import JobKind, JobStatus, ModelStatus, Recipe, utc_now
 from pool.errors import BuildFinished, BuildNotFound, ModelNotFound, NoUsableModels, PoolNotFound
+from pool.usecases import build as build_usecase
 from pool.usecases.build import cancel_build, start_build
 from pool.usecases.pools import create_pool
 
@@ -70,6 +71,36 @@ def test_a_build_takes_the_models_named_each_once_in_the_same_order_of_content(
         first.id,
         second.id,
     ]
+
+
+def test_of_a_larger_pool_the_seed_draws_as_many_models_as_a_build_takes(
+    database: Database, add_model: AddModel, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_usecase, "MOST_MODELS", 5)
+    models = [add_model() for _ in range(12)]
+    for status in (ModelStatus.RECEIVED, ModelStatus.REJECTED, ModelStatus.WITHDRAWN):
+        add_model(status)
+
+    def drawn(seed: int | None) -> list[str]:
+        return [model_id for _, model_id, _ in snapshot_of(database, order(seed=seed).id)]
+
+    draws = [drawn(seed) for seed in range(40)]
+    assert all(len(set(each)) == 5 for each in draws)
+    assert {model_id for each in draws for model_id in each} == {model.id for model in models}
+    assert draws == [drawn(seed) for seed in range(40)]
+    content = {model.id: model.canonical_sha256 for model in models}
+    assert all(each == sorted(each, key=content.__getitem__) for each in draws)
+    named = order(model_ids=[model.id for model in models])
+    with database.read() as session:
+        assert session.get_one(BuildRow, named.id).n_models == 12
+
+
+def test_a_pool_of_just_as_many_models_as_a_build_takes_is_used_whole(
+    database: Database, add_model: AddModel, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_usecase, "MOST_MODELS", 5)
+    ids = {add_model().id for _ in range(5)}
+    assert {model_id for _, model_id, _ in snapshot_of(database, order().id)} == ids
 
 
 def test_a_build_is_queued_and_its_message_sent(
@@ -161,7 +192,7 @@ def test_a_queued_build_is_canceled_at_once_and_only_once(
         cancel_build(session, organisation_id, build.id)
 
 
-def test_a_running_build_is_asked_to_stop(
+def test_a_running_build_is_canceled_at_once(
     database: Database, organisation_id: str, add_model: AddModel, order: Order
 ) -> None:
     add_model(), add_model()
@@ -169,10 +200,8 @@ def test_a_running_build_is_asked_to_stop(
     with database.write() as session:
         jobs.claim(session, build.job_id, holder="run_a", lease_s=30)
     with database.write() as session:
-        asked = cancel_build(session, organisation_id, build.id)
-    assert asked.job.status == JobStatus.RUNNING
-    with database.read() as session:
-        assert jobs.cancel_requested(session, "run_a")
+        canceled = cancel_build(session, organisation_id, build.id)
+    assert (canceled.job.status, canceled.job.holder) == (JobStatus.CANCELED, None)
 
 
 @pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.FAILED])

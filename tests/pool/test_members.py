@@ -9,6 +9,7 @@ from alembic import command
 from sqlalchemy import insert, select, text
 
 from pool.database import repository
+from pool.database.paging import page
 from pool.database.session import Database, create_engine_for
 from pool.database.tables import (
     ApiKeyRow,
@@ -123,7 +124,7 @@ def test_a_record_is_listed_and_found_by_just_the_roles_that_show_it(
             set_member(session, organisation_id, shared.id, member_id=member, roles=roles)
         shown = bool(PERMITS[action] & roles)
         with database.read() as session:
-            listed, _ = repository.page(session, table, member, after=None, limit=9)
+            listed, _ = page(session, table, member, after=None, limit=9)
             assert (record.id in [row.id for row in listed]) is shown, roles
             if shown:
                 assert find(session, member, record.id) is not None
@@ -131,7 +132,7 @@ def test_a_record_is_listed_and_found_by_just_the_roles_that_show_it(
                 with pytest.raises(RoleRequired, match=min(PERMITS[action])):
                     find(session, member, record.id)
     with database.read() as session:
-        assert repository.page(session, table, outsider, after=None, limit=9) == ([], None)
+        assert page(session, table, outsider, after=None, limit=9) == ([], None)
         with pytest.raises(missing):
             find(session, outsider, record.id)
 
@@ -177,7 +178,7 @@ def test_a_contributor_withdraws_its_own_model_even_after_it_left_and_a_curator_
         assert withdraw_model(session, store, contributor, own).status == ModelStatus.WITHDRAWN
         assert withdraw_model(session, store, curator, other).status == ModelStatus.WITHDRAWN
     with database.read() as session:
-        seen, _ = repository.page(session, ModelRow, contributor, after=None, limit=9)
+        seen, _ = page(session, ModelRow, contributor, after=None, limit=9)
         assert {row.id for row in seen} == {own, other}
         with pytest.raises(PoolNotFound):
             repository.find_pool(session, contributor, "shared")

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from pool.database.session import create_engine_for
+from pool.database.session import Database, create_engine_for
 from pool.setup import TableInUse, alembic_config, migrate
+from pool.usecases.names import fold_left_names
 
 REVISIONS = [
     script.revision
@@ -35,6 +36,7 @@ EXCLUDED = [
         "require-statement-timeout",  # an index of a large table takes its time
     )
 ]
+KEYS = "SELECT id, name_key FROM models"
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -131,6 +133,32 @@ def test_rows_of_every_released_schema_survive_the_way_up_and_down_again(
     after = contents(engine)
     assert after.keys() == before.keys()
     assert_kept(before, after)
+
+
+def test_names_are_folded_on_the_way_up_and_those_of_an_older_release_at_the_next_setup(
+    url: str, engine: sa.Engine
+) -> None:
+    migrate(url, "0007")
+    fill(engine)
+    with engine.begin() as connection:
+        models = sa.Table("models", sa.MetaData(), autoload_with=connection)
+        connection.execute(models.update().values(name="Straße " + models.c.id))
+        old = [dict(row) for row in connection.execute(sa.select(models)).mappings()]
+    migrate(url)
+
+    def keys() -> dict[str, str]:
+        with engine.connect() as connection:
+            return {row.id: row.name_key for row in connection.execute(sa.text(KEYS))}
+
+    folded = {row["id"]: f"strasse {row['id']}" for row in old}
+    assert keys() == folded
+    with engine.begin() as connection:  # as an older release does that runs beside the new schema
+        connection.execute(models.insert().values(old[0] | {"id": "mdl_late", "sha256": "0" * 64}))
+    assert keys() == folded | {"mdl_late": ""}
+    database = Database(url)
+    assert [fold_left_names(database), fold_left_names(database)] == [1, 0]
+    database.dispose()
+    assert keys() == folded | {"mdl_late": f"strasse {old[0]['id']}"}
 
 
 @pytest.fixture

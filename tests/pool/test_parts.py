@@ -1,6 +1,7 @@
 """One contract for parts in both stores: a directory, and a real S3 server (rclone's)."""
 
 import hashlib
+import io
 import os
 import secrets
 from datetime import timedelta
@@ -282,3 +283,11 @@ def test_an_object_store_does_not_list_what_is_no_object_yet(
     assert files.received(KEY, token) == [
         Part(number=1, size_bytes=4, etag=hashlib.sha256(b"part").hexdigest())
     ]
+
+
+def test_in_a_store_that_never_had_parts_nothing_is_unfinished(
+    parts: PartStore, store: ObjectStore
+) -> None:
+    """Some S3 servers answer 404 then."""
+    store.put(KEY, io.BytesIO(b"an object"), 9)
+    assert list(parts.unfinished()) == []
