@@ -52,9 +52,13 @@ class BuildIn(BaseModel):
     pool: Annotated[str, Field(max_length=100)] = "default"
     recipe: RecipeIn = RecipeIn()
     models: Annotated[list[str], Field(max_length=10_000)] | None = Field(
-        default=None, description="Ids; left out, all ready models of the pool are used."
+        default=None,
+        description="Ids; left out, all ready models of the pool are used, "
+        "or 1,000 of more, drawn by the seed.",
     )
-    seed: int | None = Field(default=None, ge=0, lt=2**31, description="Same seed, same result.")
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**31, strict=True, description="Same seed, same result."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
+from app.adaptations import Adaptations
 from app.followers import Followers
 from app.inference import Inference
 from pool.actors import actor
@@ -57,12 +58,19 @@ def get_inference(request: Request) -> Inference:
     return inference
 
 
+def get_adaptations(request: Request) -> Adaptations:
+    """Classifiers that are kept between requests."""
+    adaptations: Adaptations = request.app.state.adaptations
+    return adaptations
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 PartsDep = Annotated[PartStore, Depends(get_parts)]
 StoreDep = Annotated[ObjectStore, Depends(get_store)]
 FollowersDep = Annotated[Followers, Depends(get_followers)]
 InferenceDep = Annotated[Inference, Depends(get_inference)]
+AdaptationsDep = Annotated[Adaptations, Depends(get_adaptations)]
 
 
 def get_session(request: Request, database: DatabaseDep) -> Iterator[Session]:

@@ -24,6 +24,8 @@ STATUS: dict[type[PoolError], HTTPStatus] = {
     errors.ModelNotFound: HTTPStatus.NOT_FOUND,
     errors.BuildNotFound: HTTPStatus.NOT_FOUND,
     errors.MetaLearnerNotFound: HTTPStatus.NOT_FOUND,
+    errors.AdaptationNotFound: HTTPStatus.NOT_FOUND,
+    errors.AliasNotFound: HTTPStatus.NOT_FOUND,
     errors.UploadNotFound: HTTPStatus.NOT_FOUND,
     errors.PoolNotFound: HTTPStatus.NOT_FOUND,
     errors.OrganisationNotFound: HTTPStatus.NOT_FOUND,
@@ -33,6 +35,8 @@ STATUS: dict[type[PoolError], HTTPStatus] = {
     errors.PoolNameAmbiguous: HTTPStatus.CONFLICT,
     errors.OrganisationExists: HTTPStatus.CONFLICT,
     errors.LastOwner: HTTPStatus.CONFLICT,
+    errors.AliasMoved: HTTPStatus.CONFLICT,
+    errors.TooManyAliases: HTTPStatus.CONFLICT,
     errors.KeyEnded: HTTPStatus.CONFLICT,
     errors.ContributedAlready: HTTPStatus.CONFLICT,
     errors.ManifestConflict: HTTPStatus.CONFLICT,
@@ -41,8 +45,10 @@ STATUS: dict[type[PoolError], HTTPStatus] = {
     errors.PartMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ModelInUse: HTTPStatus.CONFLICT,
     errors.BuildFinished: HTTPStatus.CONFLICT,
+    errors.BuildNotResumable: HTTPStatus.CONFLICT,
     errors.NoUsableModels: HTTPStatus.CONFLICT,
     errors.MetaLearnerRetired: HTTPStatus.GONE,
+    errors.NotExportable: HTTPStatus.CONFLICT,
     errors.ChecksumMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.EmptyCheckpoint: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidRecipe: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -91,6 +97,9 @@ class Problem(BaseModel):
     code: str = Field(description="Stable, for programs.")
     request_id: str | None = None
     errors: list[Fault] = []
+    error: str | None = Field(
+        default=None, description="Under /v2: the detail, where that protocol's clients look."
+    )
 
 
 def code_of(error: type[PoolError]) -> str:
@@ -162,11 +171,12 @@ def problem_response(
         code=code,
         request_id=getattr(request.state, "request_id", None),
         errors=faults or [],
+        error=detail if request.url.path.startswith("/v2") else None,
     )
     request.state.problem_code = code
     challenge = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
     return JSONResponse(
-        body.model_dump(),
+        body.model_dump(exclude=None if body.error else {"error"}),
         status,
         headers={**challenge, **(headers or {})},
         media_type="application/problem+json",

@@ -50,7 +50,11 @@ class ManifestIn(BaseModel):
     description: Annotated[str, Field(max_length=5000, pattern=NO_NUL)] | None = None
     training_data_note: Annotated[str, Field(max_length=5000, pattern=NO_NUL)] | None = None
     dp_epsilon: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Self-declared epsilon of DP training."
+        strict=True,
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Self-declared epsilon of DP training.",
     )
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
 

@@ -67,7 +67,7 @@ class RateLimit:
         if key is None:
             return [_draw("anonymous", settings.anonymous_per_minute, _site(scope))]
         draws = [_draw("requests", settings.requests_per_minute, key)]
-        if scope["method"] == "POST" and scope["path"].endswith("/predictions"):
+        if scope["method"] == "POST" and is_few_shot(scope["path"]):
             draws.append(_draw("predictions", settings.predictions_per_minute, key))
         if key not in self._known:
             draws.append(self._failed_key(scope, taken=False))
@@ -95,9 +95,20 @@ class RateLimit:
             await self._draw([self._failed_key(scope, taken=True)])
 
 
+def is_few_shot(path: str) -> bool:
+    """Whether requests to a path bring images to adapt to or to answer."""
+    under = path.startswith(("/v1/meta-learners/", "/v1/adaptations/"))
+    asks = under and path.endswith(("/predictions", "/adaptations"))
+    return asks or (path.startswith("/v2/models/") and path.endswith("/infer"))
+
+
 def _is_exempt(path: str) -> bool:
-    """Probes: behind a proxy they share one address, and must not hear that it is busy."""
-    return path.startswith("/healthz/") or path == "/metrics"
+    """Probes and pages.
+
+    Probes behind a proxy share one address, and must not hear that it is busy. A page is some
+    twenty small files from memory: refusing one costs as much as sending it.
+    """
+    return path.startswith(("/healthz/", "/v2/health/", "/ui/")) or path in ("/metrics", "/")
 
 
 def _key_digest(scope: Scope) -> str | None:

@@ -116,7 +116,7 @@ class RotationIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_s": 3600}]})
 
-    overlap_s: Annotated[float, Field(ge=0, le=MAX_OVERLAP_S)] = Field(
+    overlap_s: Annotated[float, Field(ge=0, le=MAX_OVERLAP_S, strict=True)] = Field(
         default=0.0, description="How long the present secret stays valid, too."
     )
 

@@ -1,5 +1,6 @@
 """Pool models: upload, list, look at, withdraw."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Self
@@ -12,15 +13,18 @@ from app.checkpoint_form import MULTIPART, CheckpointForm, form_digest, read_che
 from app.deps import DatabaseDep, ModelReader, ModelWriter, SessionDep, SettingsDep, StoreDep
 from app.errors import CREATES, responses
 from app.idempotency import Once, once_for
-from app.manifest import Normalization
+from app.manifest import NO_NUL, Normalization
 from app.paging import Cursor, Limit, decode_cursor, encode_cursor
 from app.threads import ThreadedRoute
 from app.waiting import wait_for_model
 from pool import errors
 from pool.database import repository
+from pool.database.names import name_key
+from pool.database.paging import Order, Wanted, page
 from pool.database.tables import ModelRow
 from pool.database.visible import RolesByPool, roles_by_pool
 from pool.domain import ModelStatus, Scope
+from pool.errors import InvalidInput
 from pool.roles import Action, may
 from pool.usecases.quotas import Quotas, check_new
 from pool.usecases.upload import receive_model
@@ -29,7 +33,10 @@ from pool.usecases.withdraw import withdraw_model
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadedRoute)
 
 
-CARD = ("id", "name", "pool", "backbone", "status", "image_size", "channels", "domain")
+CARD = (
+    *("id", "name", "pool", "backbone", "status", "image_size", "channels", "domain"),
+    "reliability",
+)
 """What members see of other members' models; curators and owners see the whole record."""
 
 
@@ -61,6 +68,13 @@ class ModelOut(BaseModel):
     size_bytes: int | None
     source_format: str | None
     n_parameters: int | None
+    reliability: float | None = Field(
+        ge=0,
+        le=1,
+        description="How much it behaves like a trained classifier, told from the model alone; "
+        "from 0.5 on it is as expected. Null before its inspection, and where it cannot be told "
+        "(docs/algorithms/reliability.md).",
+    )
     created_at: datetime
 
     @classmethod
@@ -91,7 +105,11 @@ class ModelOut(BaseModel):
 
 
 class ModelPage(BaseModel):
-    """Some of the models, newest first."""
+    """Some of the models, in the order asked for.
+
+    Where filters let little through, a page may hold fewer than `limit`, even none, although
+    another follows: the list ends where `next_cursor` is null.
+    """
 
     items: list[ModelOut]
     next_cursor: str | None
@@ -149,33 +167,81 @@ def upload_model(
     return answer
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which models, and in what order."""
+
+    pool: Annotated[
+        str | None, Query(max_length=100, pattern=NO_NUL, description="A pool's id or name.")
+    ] = None
+    q: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=200,
+            pattern=NO_NUL,
+            description="How the name begins, in capitals or not; lists in the order of names.",
+        ),
+    ] = None
+    status: Annotated[ModelStatus | None, Query(description="Only models in this state.")] = None
+    backbone: Annotated[
+        str | None, Query(max_length=60, pattern=NO_NUL, description="Only of this backbone.")
+    ] = None
+    domain: Annotated[
+        str | None, Query(max_length=100, pattern=NO_NUL, description="Only of this domain.")
+    ] = None
+    order: Annotated[
+        Order | None, Query(description="`newest` first, or by `name`; with `q` always by name.")
+    ] = None
+
+    def wanted(self, session: Session, organisation_id: str) -> Wanted:
+        """The same in the pool's own terms.
+
+        Raises:
+            InvalidInput: newest first and a name's beginning, which no index finds together.
+            PoolNotFound, PoolNameAmbiguous: there is no such pool.
+        """
+        if self.q is not None and self.order is Order.NEWEST:
+            raise InvalidInput(
+                "With `q` the list is in the order of names; leave `order` out.", part="query/order"
+            )
+        pool = None
+        if self.pool is not None:
+            pool = repository.find_pool(session, organisation_id, self.pool)
+        equal = {
+            ModelRow.status: self.status,
+            ModelRow.backbone: self.backbone,
+            ModelRow.domain: self.domain,
+        }
+        return Wanted(
+            order=Order.NAME if self.q is not None else self.order or Order.NEWEST,
+            equal={column: value for column, value in equal.items() if value is not None},
+            pool_id=pool.id if pool else None,
+            prefix=name_key(self.q or ""),
+        )
+
+
 @router.get("", responses=responses(errors.PoolNotFound, errors.PoolNameAmbiguous))
 def list_models(
     session: SessionDep,
     caller: ModelReader,
-    pool: str | None = None,
-    status: Annotated[ModelStatus | None, Query(description="Only models in this state.")] = None,
+    search: Annotated[Search, Depends()],
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> ModelPage:
-    """Your models and, as far as your roles show them, those of your pools; newest first."""
-    where = []
-    if pool is not None:
-        found = repository.find_pool(session, caller.organisation_id, pool)
-        where.append(ModelRow.pool_id == found.id)
-    if status is not None:
-        where.append(ModelRow.status == status)
-    rows, position = repository.page(
+    """Your models and those of your pools, as far as your roles show them; filtered, searched."""
+    wanted = search.wanted(session, caller.organisation_id)
+    rows, position = page(
         session,
         ModelRow,
         caller.organisation_id,
-        after=decode_cursor(cursor),
+        after=decode_cursor(cursor, wanted),
         limit=limit,
-        where=where,
+        wanted=wanted,
     )
     roles = roles_by_pool(session, caller.organisation_id)
     items = [ModelOut.shown_to(row, caller.organisation_id, roles) for row in rows]
-    return ModelPage(items=items, next_cursor=encode_cursor(position))
+    return ModelPage(items=items, next_cursor=encode_cursor(position, wanted))
 
 
 @router.get(

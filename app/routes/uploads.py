@@ -29,6 +29,7 @@ from app.upload_shapes import PartOut, UploadOut, UploadPage, UploadProgress, ch
 from app.waiting import wait_for_upload
 from pool import errors
 from pool.database import repository
+from pool.database.paging import page
 from pool.database.session import Database
 from pool.database.upload_tables import UploadRow
 from pool.domain import Scope
@@ -49,7 +50,7 @@ class UploadIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_ORDER]})
 
     manifest: ManifestIn
-    size_bytes: int = Field(ge=1, description="Of the checkpoint, all parts together.")
+    size_bytes: int = Field(ge=1, strict=True, description="Of the checkpoint, all parts together.")
     sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-fA-F]{64}$",
@@ -123,7 +124,7 @@ def list_uploads(
     cursor: Cursor = None,
 ) -> UploadPage:
     """Your uploads, newest first."""
-    rows, position = repository.page(
+    rows, position = page(
         session, UploadRow, caller.organisation_id, after=decode_cursor(cursor), limit=limit
     )
     items = [UploadOut.of(row, parts) for row in rows]

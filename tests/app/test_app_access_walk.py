@@ -4,6 +4,7 @@ A new operation without a row in the table fails the walk, so that none can be f
 of checks is in docs/ACCESS.md.
 """
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -24,7 +25,8 @@ from pool.domain import JobStatus, Manifest, Recipe, Scope, new_id
 from pool.roles import PERMITS, Action, Role
 from pool.settings import Settings
 from pool.storage.parts import plan_parts
-from pool.storage.store import meta_learner_key
+from pool.storage.store import build_state_key, meta_learner_key
+from pool.usecases.aliases import move_alias
 from pool.usecases.build import start_build
 from pool.usecases.keys import create_key, revoke_key
 from pool.usecases.members import set_member
@@ -50,7 +52,7 @@ class Row:
     """Everybody gets a list, and the shared record is in it where the action is permitted."""
     open: bool = False
     owners_key: bool = False
-    """It is about a key or an upload of the owner's, of which nobody else has heard."""
+    """It is about something of the owner's alone, of which nobody else has heard."""
 
 
 R, W = Scope.MODELS_READ, Scope.MODELS_WRITE
@@ -61,6 +63,7 @@ TABLE = {
     "GET /v1/models": Row(R, 200, Action.SEE_MODELS, listed=True),
     "GET /v1/models/{model_id}": Row(R, 200, Action.SEE_MODELS),
     "DELETE /v1/models/{model_id}": Row(W, 200, Action.CURATE),
+    "GET /v1/models/{model_id}/lineage": Row(BR, 200, Action.SEE_MODELS),
     "POST /v1/uploads": Row(W, 201, Action.UPLOAD),
     "GET /v1/uploads": Row(R, 200, listed=True, owners_key=True),
     "GET /v1/uploads/{upload_id}": Row(W, 200, owners_key=True),
@@ -73,9 +76,27 @@ TABLE = {
     "GET /v1/builds/{build_id}/events": Row(BR, 200, Action.SEE_BUILDS),
     "GET /v1/builds/{build_id}/events/poll": Row(BR, 200, Action.SEE_BUILDS),
     "POST /v1/builds/{build_id}/cancel": Row(BW, 202, Action.CURATE),
+    "POST /v1/builds/{build_id}/resume": Row(BW, 202, Action.BUILD),
     "GET /v1/meta-learners": Row(BR, 200, Action.SEE_META_LEARNERS, listed=True),
     "GET /v1/meta-learners/{meta_learner_id}": Row(BR, 200, Action.SEE_META_LEARNERS),
     "POST /v1/meta-learners/{meta_learner_id}/predictions": Row(Scope.PREDICT, 200, Action.PREDICT),
+    "POST /v1/meta-learners/{meta_learner_id}/adaptations": Row(Scope.PREDICT, 201, Action.PREDICT),
+    "GET /v1/adaptations/{adaptation_id}": Row(Scope.PREDICT, 200, owners_key=True),
+    "DELETE /v1/adaptations/{adaptation_id}": Row(Scope.PREDICT, 200, owners_key=True),
+    "POST /v1/adaptations/{adaptation_id}/predictions": Row(Scope.PREDICT, 200, owners_key=True),
+    "GET /v1/meta-learners/{meta_learner_id}/export": Row(BW, 200, Action.EXPORT),
+    "GET /v1/adaptations/{adaptation_id}/export": Row(BW, 200, owners_key=True),
+    "GET /v1/pools/{pool}/aliases": Row(BR, 200, Action.SEE_META_LEARNERS),
+    "GET /v1/pools/{pool}/aliases/{alias}": Row(BR, 200, Action.SEE_META_LEARNERS),
+    "PUT /v1/pools/{pool}/aliases/{alias}": Row(BW, 200, Action.MOVE_ALIASES),
+    "DELETE /v1/pools/{pool}/aliases/{alias}": Row(BW, 204, Action.MOVE_ALIASES),
+    "GET /v1/pools/{pool}/task-map": Row(R, 200, Action.SEE_MODELS),
+    "GET /v2": OPEN,
+    "GET /v2/health/live": OPEN,
+    "GET /v2/health/ready": OPEN,
+    "GET /v2/models/{adaptation_id}": Row(Scope.PREDICT, 200, owners_key=True),
+    "GET /v2/models/{adaptation_id}/ready": Row(Scope.PREDICT, 200, owners_key=True),
+    "POST /v2/models/{adaptation_id}/infer": Row(Scope.PREDICT, 200, owners_key=True),
     "GET /v1/pools": Row(R, 200, listed=True),
     "POST /v1/pools": Row(W, 201),
     "GET /v1/pools/{pool}/members": Row(R, 200, Action.SEE_MEMBERS),
@@ -143,6 +164,14 @@ class World:
                 seed=0,
             )
         return build.id
+
+    def fresh_canceled_build(self) -> str:
+        """That had saved its state."""
+        build_id = self.fresh_build()
+        with self.database.write() as session:
+            assert jobs.cancel(session, session.get_one(BuildRow, build_id).job_id)
+        self.app.state.store.put(build_state_key(build_id), io.BytesIO(b"state"), 5)
+        return build_id
 
     def fresh_key(self) -> str:
         with self.database.write() as session:
@@ -258,6 +287,8 @@ class Walker:
             "model_id": lambda: world.fresh_model() if method == "DELETE" else world.model,
             "build_id": lambda: world.fresh_build() if method == "POST" else world.build,
             "meta_learner_id": lambda: self.learner,
+            "adaptation_id": self.fresh_adaptation,
+            "alias": self.alias,
             "pool": lambda: world.pool.id,
             "organisation_id": world.fresh_member,
             "key_id": world.fresh_key,
@@ -265,8 +296,29 @@ class Walker:
             "number": lambda: "1",
             "code": lambda: "role-required",
         }
+        if operation == "POST /v1/builds/{build_id}/resume":
+            names["build_id"] = world.fresh_canceled_build
         path = re.sub(r"{(\w+)}", lambda found: names[found[1]](), path)
         return client.request(method, path, **self.body(operation))
+
+    def fresh_adaptation(self) -> str:
+        """The owner's; in memory, so nobody's but theirs to see."""
+        client = self.world.client(Role.OWNER, Scope.PREDICT)
+        operation = "POST /v1/meta-learners/{meta_learner_id}/adaptations"
+        return str(self.send(operation, client).json()["id"])
+
+    def alias(self) -> str:
+        """Points at the meta-learner, whoever removed it before."""
+        world = self.world
+        with world.database.write() as session:
+            move_alias(
+                session,
+                world.pool.organisation_id,
+                world.pool.id,
+                "production",
+                meta_learner_id=self.learner,
+            )
+        return "production"
 
     def body(self, operation: str) -> dict[str, Any]:
         pool = self.world.pool.id
@@ -277,15 +329,20 @@ class Walker:
             return {"json": {"manifest": self.manifest | {"pool": pool}, "size_bytes": 4}}
         if operation.startswith("PUT /v1/uploads"):
             return {"content": b"data"}
-        if operation.endswith("/predictions"):
-            parts = ("support", "support", "query")
+        if operation.endswith(("/predictions", "/adaptations")):
+            adapts = "/meta-learners/" in operation
+            parts = ["support", "support"] if adapts else []
+            parts += ["query"] if operation.endswith("/predictions") else []
             files = [(part, ("i", self.image)) for part in parts]
-            return {"data": {"labels": ["a", "b"]}, "files": files}
+            return {"data": {"labels": ["a", "b"]} if adapts else {}, "files": files}
+        image = {"name": "images", "shape": [1, 1, 1, 1], "datatype": "FP32", "data": [0.5]}
         bodies: dict[str, Any] = {
+            "POST /v2/models/{adaptation_id}/infer": {"inputs": [image]},
             "POST /v1/builds": {"pool": pool, "recipe": {"algorithm": "free"}},
             "POST /v1/pools": {"name": new_id("p")},
             "POST /v1/keys": {"name": "k", "scopes": ["predict"]},
             "POST /v1/keys/{key_id}/rotate": {},
+            "PUT /v1/pools/{pool}/aliases/{alias}": {"meta_learner_id": self.learner},
             "PUT /v1/pools/{pool}/members/{organisation_id}": {"roles": ["builder"]},
         }
         return {"json": bodies[operation]} if operation in bodies else {}

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from pool.database import heartbeats
+from pool.database.heartbeat_tables import HeartbeatRow
 from pool.database.session import Database
-from pool.database.tables import HeartbeatRow
 from pool.domain import utc_now
 from pool.probes import Away, probe_broker, probe_workers
 from pool.queue import make_celery
@@ -134,7 +134,10 @@ def test_a_server_says_which_release_it_is(anonymous: TestClient) -> None:
     assert answer["version"].count(".") == 2
 
 
-def test_the_front_door_leads_to_the_documentation(anonymous: TestClient) -> None:
+def test_the_front_door_is_the_page_and_the_documentation_is_beside_it(
+    anonymous: TestClient,
+) -> None:
     answer = anonymous.get("/", follow_redirects=False)
-    assert answer.is_redirect
-    assert anonymous.get(answer.headers["location"]).status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "Modelpool" in answer.text
+    assert anonymous.get("/docs").status_code == 200

@@ -26,6 +26,9 @@ KEY = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
 NOT_CREATING = {
     "/v1/builds/{build_id}/cancel",  # a state, not a thing; asked twice it is the same
     "/v1/meta-learners/{meta_learner_id}/predictions",  # computes; nothing of it may be kept
+    "/v1/meta-learners/{meta_learner_id}/adaptations",  # in memory; its labels may not be kept
+    "/v1/adaptations/{adaptation_id}/predictions",  # computes, likewise
+    "/v2/models/{adaptation_id}/infer",  # likewise
 }
 Upload = Callable[..., Any]
 

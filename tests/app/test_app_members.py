@@ -85,6 +85,20 @@ def test_of_other_members_models_a_member_sees_a_card_and_nothing_else(
     assert "private" not in found.text
 
 
+def test_the_reliability_of_a_model_is_on_its_card_and_goes_with_its_weights(
+    client: TestClient, member: Member, add_model: Callable[..., ModelRow]
+) -> None:
+    model = add_model(reliability=0.834)
+    other = member(Role.CONTRIBUTOR)
+    found = other.get(f"/v1/models/{model.id}").json()
+    assert (found["mine"], found["reliability"], found["class_names"]) == (False, 0.834, None)
+    assert [each["reliability"] for each in other.get("/v1/models").json()["items"]] == [0.834]
+    assert client.get(f"/v1/models/{model.id}").json()["reliability"] == 0.834
+    consumer = member(Role.CONSUMER).get(f"/v1/models/{model.id}")
+    assert (consumer.status_code, "0.834" in consumer.text) == (403, False)
+    assert client.delete(f"/v1/models/{model.id}").json()["reliability"] is None
+
+
 def test_the_bytes_of_another_members_model_are_not_taken_twice_and_tell_nothing_of_it(
     client: TestClient, member: Member, manifest: dict[str, Any]
 ) -> None:
@@ -138,13 +152,15 @@ def test_roles_that_do_not_exist_are_refused(client: TestClient, roles: object) 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input")
 
 
-def test_no_answer_of_the_api_carries_bytes_so_no_checkpoint_can_be_downloaded(
+def test_no_answer_but_an_export_carries_bytes_so_no_checkpoint_can_be_downloaded(
     app: FastAPI,
 ) -> None:
+    """And tests/app/test_app_exports.py: none exports a pool's own models; tensors are answers."""
     told = {"application/json", "application/problem+json", "text/event-stream"}
     kinds = {
         kind
-        for operations in app.openapi()["paths"].values()
+        for path, operations in app.openapi()["paths"].items()
+        if not path.endswith(("/export", "/infer"))
         for operation in operations.values()
         for answer in operation["responses"].values()
         for kind in answer.get("content", {})

@@ -97,9 +97,9 @@ def test_every_example_is_accepted_as_far_as_its_shape_goes(
         if "application/json" in content:
             schema = resolve(document, content["application/json"]["schema"]["$ref"])
             for example in schema["examples"]:
-                method, path = route.split()
+                method, path = re.sub(r"{\w+}", "nothing", route).split()
                 answer = client.request(method, path, json=example)
-                accepted = (201, 202, 409) if "{" not in path else (404,)  # nothing of that name
+                accepted = (404,) if "{" in route else (201, 202, 409)  # nothing has that name
                 assert answer.status_code in accepted, (route, answer.text)
 
 

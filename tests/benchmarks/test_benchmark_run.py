@@ -13,6 +13,7 @@ from benchmarks.results import Run, read_result
 from benchmarks.run import main, run_recipe
 from benchmarks.stock import Stock
 from benchmarks.trace import worst_eta_error
+from ml.learner import load_meta_learner
 from tests.benchmarks.toy_bench import toy_recipe, write_data, write_pool
 
 FREE = """
@@ -38,9 +39,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seeds: list[int] = []
     original = run.measure_seed
 
-    def watched(plan: run.Plan, stock: Stock, seed: int) -> Run:
+    def watched(plan: run.Plan, stock: Stock, seed: int, *, keep: Path | None) -> Run:
         seeds.append(seed)
-        return original(plan, stock, seed)
+        return original(plan, stock, seed, keep=keep)
 
     monkeypatch.setattr(run, "measure_seed", watched)
     return seeds
@@ -51,7 +52,10 @@ def test_a_trial_of_free_writes_every_fact_of_a_result_and_no_path(tmp_path: Pat
     write_pool(tmp_path / "pools" / "toy_pool")
     (tmp_path / "mine.toml").write_text(FREE)
     directories = ["--data", tmp_path / "data", "--pool", tmp_path / "pools", "--out", tmp_path]
+    directories += ["--keep", tmp_path / "kept"]
     assert main([str(each) for each in (tmp_path / "mine.toml", "--smoke", *directories)]) == 0
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert load_meta_learner(kept).backbone == "conv4"
     text = (tmp_path / "mine.json").read_text()
     record = json.loads(text)
     assert record["settings"]["smoke"] is True
@@ -110,7 +114,7 @@ def test_an_interrupted_recipe_keeps_the_seeds_it_finished(
 ) -> None:
     original = run.measure_seed
 
-    def interrupted(plan: run.Plan, stock: Stock, seed: int) -> Run:
+    def interrupted(plan: run.Plan, stock: Stock, seed: int, *, keep: Path | None) -> Run:
         if seed == 1:
             raise KeyboardInterrupt
         return original(plan, stock, seed)
