@@ -11,7 +11,7 @@ from ml.backbones import BACKBONES
 from pool.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "client" / "README.md"])
 
 
 def test_the_readme_names_every_setting_and_no_other() -> None:
@@ -45,10 +45,22 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_files_that_a_page_names_exist(page: Path) -> None:
     named = re.findall(
-        r"`((?:app|worker|pool|ml|demo|benchmarks|tests|migrations|docs)/[\w/.-]+)`",
+        r"`((?:app|worker|pool|ml|client|demo|benchmarks|tests|migrations|docs)/[\w/.-]+)`",
         page.read_text(),
     )
     assert [name for name in named if not list(ROOT.glob(f"{name}*"))] == []
+
+
+def test_the_clients_readme_names_every_command_and_exit_code() -> None:
+    from modelpool.cli.exits import Exit
+    from modelpool.cli.main import app
+
+    text = (ROOT / "client" / "README.md").read_text()
+    names = [each.name or each.callback.__name__ for each in app.registered_commands]
+    names += [each.name for each in app.registered_groups]
+    assert [name for name in names if f"`{name}`" not in text] == []
+    codes = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
+    assert codes == [str(int(code)) for code in Exit]
 
 
 def test_every_function_that_an_algorithms_page_names_exists() -> None:
@@ -80,7 +92,7 @@ def test_every_word_of_the_glossary_that_is_banned_stays_out_of_the_names_of_cod
     banned = re.compile(r"\b(fast_weights|train_once|final_model|num_sup_kd)\b")
     offenders = [
         path.relative_to(ROOT).as_posix()
-        for package in ("app", "worker", "pool", "ml", "demo", "benchmarks")
+        for package in ("app", "worker", "pool", "ml", "demo", "benchmarks", "client")
         for path in (ROOT / package).rglob("*.py")
         if banned.search(path.read_text()) or path.stem in ("utils", "helpers", "common", "misc")
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("app", "worker", "pool", "ml", "demo", "benchmarks")
+PACKAGES = ("app", "worker", "pool", "ml", "demo", "benchmarks", "client/src/modelpool")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -56,7 +56,21 @@ def test_no_file_names_a_package_index_or_a_machines_path() -> None:
 
 def test_no_checkpoint_image_or_archive_is_committed() -> None:
     binary = {".pt", ".pth", ".safetensors", ".npz", ".png", ".jpg", ".zip", ".woff2", ".min.js"}
-    assert [path.name for path in tracked() if path.suffix in binary] == []
+    tutorials = ROOT / "docs" / "tutorials" / "images"  # taken by `make screenshots`
+    found = [path for path in tracked() if path.suffix in binary and path.parent != tutorials]
+    assert [path.name for path in found] == []
+
+
+def test_the_tutorials_pictures_are_small_and_all_of_them_are_shown() -> None:
+    tutorials = ROOT / "docs" / "tutorials"
+    shown = {
+        name
+        for page in tutorials.glob("*.md")
+        for name in re.findall(r"\]\((images/[^)]+)\)", page.read_text())
+    }
+    taken = {f"images/{path.name}" for path in (tutorials / "images").glob("*.png")}
+    assert shown == taken
+    assert max(path.stat().st_size for path in (tutorials / "images").glob("*.png")) < 100_000
 
 
 def test_every_pinned_package_carries_a_hash() -> None:
@@ -71,7 +85,8 @@ def test_ml_imports_with_nothing_but_torch_and_its_companions() -> None:
     """Every import of ml that is not its own: on a GPU machine nothing else may be there."""
     allowed = {"ml", "torch", "torchvision", "safetensors", "numpy", "PIL", "jaxtyping"}
     foreign = set()
-    for path in (ROOT / "ml").rglob("*.py"):
+    exports = {ROOT / "ml" / "portable" / name for name in ("onnx_graph.py", "onnx_file.py")}
+    for path in set((ROOT / "ml").rglob("*.py")) - exports:  # nothing else of ml imports those
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):
@@ -83,6 +98,21 @@ def test_ml_imports_with_nothing_but_torch_and_its_companions() -> None:
                 for name in names
                 if (top := name.split(".")[0]) not in allowed | sys.stdlib_module_names
             }
+    assert foreign == set()
+
+
+def test_the_client_imports_with_nothing_but_what_it_declares() -> None:
+    """At module level; torch is an extra, imported where a file is converted."""
+    allowed = {"modelpool", "httpx", "typer", "rich", "platformdirs"}
+    foreign = set()
+    for path in (ROOT / "client" / "src").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            foreign |= {name.split(".")[0] for name in names} - allowed - sys.stdlib_module_names
     assert foreign == set()
 
 

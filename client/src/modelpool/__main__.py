@@ -1,0 +1,6 @@
+"""`python -m modelpool` is the command `modelpool`."""
+
+from modelpool.cli.main import run
+
+if __name__ == "__main__":
+    run()
