@@ -74,6 +74,10 @@ class Api:
                 return
             query["cursor"] = page["next_cursor"]
 
+    def withdraw(self, model_id: str) -> Record:
+        """Take a model back; its bytes go, and every ensemble that holds it."""
+        return self._ask("DELETE", f"/v1/models/{model_id}")
+
     def start_build(
         self, models: Sequence[str], *, algorithm: str, preset: str, seed: int
     ) -> Record:
