@@ -7,7 +7,7 @@ UV_VERSION := 0.13.8
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check fix bench bench-speed migrate doctor openapi lock clean
+.PHONY: help demo up test faults check fix bench bench-speed screenshots migrate doctor openapi lock clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,12 +21,22 @@ up: migrate ## Run the server: API, workers, schedule
 	@honcho start
 
 test: $(VENV)/.dev ## Run all tests
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& { echo "Installing Chromium for the pages' tests ..."; apt-get update -qq >/dev/null 2>&1; apt-get install -y -qq chromium >/dev/null 2>&1; }; } \
+		|| echo "The pages' tests will be skipped: apt-get install chromium"
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
+
+faults: $(VENV)/.dev ## Run the whole fault matrix: every fault on every broker
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup -m "matrix or not matrix" tests/e2e -k fault
+
+screenshots: $(VENV)/.dev ## Take the tutorials' pictures of a server with the demo's models
+	@python -m demo && python -m demo.screenshots; code=$$?; python -m demo --exit; exit $$code
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	ruff format --check .
 	ruff check .
 	mypy
+	mypy --python-version 3.10 -p modelpool
 	lint-imports
 
 fix: $(VENV)/.dev ## Format, and mend what the linter can
@@ -81,7 +91,8 @@ $(VENV)/.run: $(VENV)/.uv requirements.lock
 	@uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.uv requirements-dev.lock
+$(VENV)/.dev: $(VENV)/.uv requirements-dev.lock client/pyproject.toml
 	@echo "Installing pinned packages for development ..."
 	@uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e client
 	@touch $@ $(VENV)/.run
