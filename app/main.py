@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.responses import RedirectResponse
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import description, errors, idempotency, limits
+from app.adaptations import Adaptations
 from app.buckets import open_buckets
 from app.build_form import BuildIn
 from app.connections import BodyPace, DeadlineProtocol
@@ -19,21 +19,29 @@ from app.followers import Followers
 from app.inference import Inference
 from app.manifest import ManifestIn
 from app.metrics import make_instruments
-from app.rate_limit import RateLimit
+from app.open_inference import InferenceRequest, InferenceResponse
+from app.rate_limit import RateLimit, is_few_shot
 from app.readiness import Readiness
 from app.routes import (
+    adaptations,
+    aliases,
     audit,
     build_events,
     builds,
+    exports,
     health,
     keys,
+    lineage,
     members,
     meta_learners,
     metrics,
     models,
+    open_inference,
     pools,
     predictions,
     problems,
+    task_map,
+    ui,
     uploads,
     usage,
 )
@@ -45,6 +53,8 @@ from pool.settings import Settings
 from pool.storage.parts import MAX_PART_BYTES, open_parts
 from pool.storage.store import open_store
 
+DESCRIBED = (Problem, ManifestIn, BuildIn, InferenceRequest, InferenceResponse)
+"""Documents that operations name, but whose types no route declares."""
 SUMMARY = "Pool trained classifiers, never data; build a meta-learner; ask it with a few images."
 
 
@@ -72,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.followers = Followers(app.state.database, most=settings.max_followers)
     app.state.stopping = False
     app.state.inference = Inference(settings, app.state.store)
+    app.state.adaptations = Adaptations(settings)
     app.state.buckets = open_buckets(settings.rate_limits)
     errors.install(app)
     idempotency.install(app)
@@ -83,12 +94,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     for module in (
         models,
+        lineage,
         uploads,
         builds,
         build_events,
         meta_learners,
+        aliases,
         predictions,
+        adaptations,
+        exports,
+        open_inference,
         pools,
+        task_map,
         members,
         keys,
         audit,
@@ -96,10 +113,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         problems,
         health,
         metrics,
+        ui,
     ):
         app.include_router(module.router)
-    app.add_api_route("/", _to_documentation, include_in_schema=False)
-    description.install(app, Problem, ManifestIn, BuildIn, of_bodies=errors.of_bodies())
+    description.install(app, *DESCRIBED, of_bodies=errors.of_bodies())
     return app
 
 
@@ -117,16 +134,12 @@ def _stop(app: FastAPI) -> None:
     app.state.followers.close()
 
 
-async def _to_documentation() -> RedirectResponse:
-    return RedirectResponse("/docs")
-
-
 def _body_limit(path: str, settings: Settings) -> int:
     if path == "/v1/models":
         return settings.max_checkpoint_bytes + limits.JSON_BODY_BYTES
     if path.startswith("/v1/uploads/") and "/parts/" in path:
         return MAX_PART_BYTES
-    if path.startswith("/v1/meta-learners/") and path.endswith("/predictions"):
+    if is_few_shot(path):
         return settings.max_prediction_bytes
     if path == "/v1/builds":  # with a validation set; app/build_form.py limits JSON
         return settings.max_prediction_bytes
