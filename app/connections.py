@@ -1,4 +1,4 @@
-"""How long a client may take to send a request: headers, then a body.
+"""How a connection is kept: how long a request may take to arrive, how long an idle one stays.
 
 uvicorn closes idle connections but not those that trickle, and a proxy that would is not there in
 the embedded default.
@@ -6,7 +6,9 @@ the embedded default.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -17,6 +19,10 @@ HEADERS_S = 15.0
 """From a connection's first moment, or from the first byte of a further request."""
 BYTES_PER_S = 1024
 """What a body must bring on average, after it was silent for as long as it may be."""
+KEEP_ALIVE_S = 75
+"""Of an idle connection: longer than whoever is on its other end keeps it (httpx 5 s, nginx and
+AWS's load balancer 60 s). Who closes first must be the client: a request that is on its way while
+the server closes is lost, and uvicorn's default is httpx's to the second."""
 
 
 class DeadlineProtocol(H11Protocol):
@@ -53,6 +59,18 @@ class DeadlineProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+UVICORN: Mapping[str, Any] = MappingProxyType(
+    {
+        "http": DeadlineProtocol,
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "access_log": False,
+        "log_config": None,
+        "proxy_headers": False,  # trusted_proxies decides, also under other servers
+    }
+)
+"""Arguments of `uvicorn.run` and `uvicorn.Config` alike."""
 
 
 class BodyPace:

@@ -13,7 +13,7 @@ from app import description, errors, idempotency, limits
 from app.adaptations import Adaptations
 from app.buckets import open_buckets
 from app.build_form import BuildIn
-from app.connections import BodyPace, DeadlineProtocol
+from app.connections import UVICORN, BodyPace
 from app.errors import Problem
 from app.followers import Followers
 from app.inference import Inference
@@ -154,11 +154,8 @@ def main() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
-        http=DeadlineProtocol,
-        access_log=False,
-        proxy_headers=False,  # trusted_proxies decides, also under other servers
-        log_config=None,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
+        **UVICORN,
     )
 
 

@@ -7,15 +7,13 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from app.connections import DeadlineProtocol
+from app.connections import UVICORN
 
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """The URL at which the application answers until the context is left."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, http=DeadlineProtocol
-    )
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, **UVICORN)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
