@@ -184,8 +184,6 @@ class CentroidClassifier(PrototypeClassifier):
     badly: a projection that was trained on directions has it at zero already.
     """
 
-    projection: Tensor | None
-
     def __init__(
         self,
         learner: MetaLearner,
@@ -211,14 +209,19 @@ class CentroidClassifier(PrototypeClassifier):
         )
         self.encoder, self._mean, self._std = encoder, learner.mean, learner.std
         self.alone = learner.adaptation.batch_statistics != "transductive"
-        self.register_buffer("projection", learner.projection)
+        self.projection = learner.projection
         centred = learner.adaptation.centre == "support"
         self.place(in_chunks(self.look, support), labels_S, centred=centred)
 
     def look(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b d"]:
         """What the network makes of images, after the projection."""
         features: Tensor = self.encoder(normalize(images, self._mean, self._std))
-        return features if self.projection is None else features @ self.projection.T
+        return features if self.projection is None else self.projection(features)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What its tensors take, the learner's projection included: they live as long."""
+        return super().memory_bytes + (0 if self.projection is None else self.projection.nbytes)
 
 
 class HeadClassifier(Classifier):

@@ -26,7 +26,7 @@ def batch_normalised(module: Network) -> Network:
     Running statistics are dropped, so the module has no state that a forward pass could change.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.track_running_stats = False
             layer.running_mean = layer.running_var = layer.num_batches_tracked = None
     return module.requires_grad_(requires_grad=False)

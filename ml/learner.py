@@ -1,6 +1,6 @@
 """What a build delivers: an initialisation, and how it adapts to a support set.
 
-Dims: C channels, S side length in pixels, D features, P projected features.
+Dims: C channels, S side length in pixels.
 """
 
 import json
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ml.backbones import Backbone, build
 from ml.errors import CheckpointMismatch, InvalidConfig
+from ml.projection import Projection, take_projection
 from ml.tensor_files import write_tensors
 
 FORMAT = "modelpool.meta-learner.1"
-PROJECTION = "projection"  # a name no tensor of a backbone has: theirs have dots
 
 AdaptationKind = Literal["centroid", "prototype_fine_tune", "fine_tune"]
 Centre = Literal["support", "none"]
@@ -82,9 +82,8 @@ class MetaLearner:
     tensors: Mapping[str, Tensor]
     """Parameters and buffers of the backbone, by name."""
     adaptation: Adaptation = SERVING
-    projection: Tensor | None = None
-    """(P, D): nearest centroid compares the D features after this linear map; None compares them as
-    they are."""
+    projection: Projection | None = None
+    """Nearest centroid compares the features after it; None compares them as they are."""
 
     def module(self) -> Backbone:
         """A module of its own holding copies of the tensors, in eval mode, without gradients.
@@ -127,7 +126,8 @@ def save_meta_learner(path: Path, meta_learner: MetaLearner) -> None:
     }
     tensors = {n: t.detach().cpu().contiguous() for n, t in meta_learner.tensors.items()}
     if meta_learner.projection is not None:
-        tensors[PROJECTION] = meta_learner.projection.detach().cpu().contiguous()
+        parts = meta_learner.projection.tensors()
+        tensors |= {n: t.detach().cpu().contiguous() for n, t in parts.items()}
     # One entry only: safetensors writes several in random order, and equal meta-learners should be
     # equal files.
     write_tensors(path, tensors, {"meta_learner": json.dumps(described)})
@@ -153,11 +153,11 @@ def load_meta_learner(path: Path, device: torch.device | None = None) -> MetaLea
             raise CheckpointMismatch(f"this file is no {FORMAT}; build the meta-learner again")
         described["mean"], described["std"] = tuple(described["mean"]), tuple(described["std"])
         described["adaptation"] = Adaptation(**described["adaptation"])
-        projection = tensors.pop(PROJECTION, None)
+        projection = take_projection(tensors)
         meta_learner = MetaLearner(**described, tensors=tensors, projection=projection)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, InvalidConfig) as error:
         raise CheckpointMismatch("the meta-learner's file cannot be read") from error
     features = meta_learner.module().feature_dim
-    if projection is not None and (projection.dim() != 2 or projection.shape[1] != features):
-        raise CheckpointMismatch("the meta-learner's projection does not fit its backbone")
+    if projection is not None:
+        projection.check(features)
     return meta_learner

@@ -1,8 +1,9 @@
 """The learner's network while it is trained, and what a build delivers of it.
 
-Dims: B images, C channels, S side length, D features, P projected features.
+Dims: B images, C channels, S side length, D features, H hidden units, P projected features.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ml.backbones import Backbone, build, initialize
 from ml.canvas import Canvas
 from ml.learner import SERVING, Adaptation, MetaLearner
+from ml.projection import Projection
 
 
 def new_network(backbone: str, n_way: int, canvas: Canvas, rng: torch.Generator) -> Backbone:
@@ -22,6 +24,53 @@ def new_network(backbone: str, n_way: int, canvas: Canvas, rng: torch.Generator)
     return network
 
 
+def new_head(n_features: int, hidden: int, axes: int, rng: torch.Generator) -> nn.Sequential:
+    """Features (B, D) to axes (B, P), initialised from rng; without hidden units a linear map."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    if hidden:
+        parts["hidden"] = nn.Linear(n_features, hidden, bias=False)
+        parts["norm"] = nn.BatchNorm1d(hidden)
+        parts["relu"] = nn.ReLU()
+    parts["out"] = nn.Linear(hidden or n_features, axes)
+    head = nn.Sequential(parts)
+    initialize(head, rng)
+    return head
+
+
+@torch.no_grad()
+def folded_head(weights: Mapping[str, Tensor], features: Iterable[Tensor]) -> Projection:
+    """A head's weights with its BatchNorm folded into the layer before, on the CPU.
+
+    Args:
+        weights: of `new_head`, by name.
+        features: (B, D) each, of all images that its BatchNorm averages over; not looked at where
+            there is none.
+    """
+    w = {name: p.detach().cpu().double() for name, p in weights.items()}
+    out = {"weight": w["out.weight"].float(), "offset": w["out.bias"].float()}
+    if "hidden.weight" not in w:
+        return Projection(**out)
+    mean_D, covariance_DD = _moments(features)
+    mean_H = w["hidden.weight"] @ mean_D
+    variance_H = ((w["hidden.weight"] @ covariance_DD) * w["hidden.weight"]).sum(dim=1)
+    scale_H = w["norm.weight"] / (variance_H + nn.BatchNorm1d(1).eps).sqrt()
+    return Projection(
+        **out,
+        hidden=(scale_H.unsqueeze(1) * w["hidden.weight"]).float(),
+        hidden_offset=(w["norm.bias"] - scale_H * mean_H).float(),
+    )
+
+
+def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and covariance (D, D) over rows that are never all at hand."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for batch in batches:
+        rows = batch.detach().cpu().double()
+        count, total, squares = count + len(rows), total + rows.sum(dim=0), squares + rows.T @ rows
+    mean = total / count
+    return mean, squares / count - torch.outer(mean, mean)
+
+
 @torch.no_grad()
 def deliver(
     weights: Mapping[str, Tensor],
@@ -31,7 +80,6 @@ def deliver(
     n_way: int,
     canvas: Canvas,
     device: torch.device,
-    projection: Tensor | None = None,
     adaptation: Adaptation = SERVING,
 ) -> MetaLearner:
     """A meta-learner with BatchNorm statistics that are a plain average over batches of images.
@@ -45,7 +93,6 @@ def deliver(
         n_way: outputs of its head.
         canvas: size, channels and normalisation.
         device: where to compute.
-        projection: (P, D), the map behind the features; none where they are compared as they are.
         adaptation: how the learner becomes a classifier.
     """
     network = new_network(backbone, n_way, canvas, torch.Generator().manual_seed(0)).to(device)
@@ -65,5 +112,4 @@ def deliver(
         std=canvas.std,
         tensors={name: t.detach().cpu().clone() for name, t in network.state_dict().items()},
         adaptation=adaptation,
-        projection=None if projection is None else projection.detach().cpu().clone(),
     )

@@ -23,8 +23,8 @@ from ml.algorithms.multi_teacher_run import (
     ASK,
     DISTIL,
     DRAW,
-    OFFSET,
-    PROJECTION,
+    ENCODER,
+    HEAD,
     STEPS_A_REPORT,
     Run,
     batch_sizes,
@@ -118,15 +118,15 @@ def said_of(run: Run, teacher: Teacher, images: Tensor) -> Tensor:
 
 
 def distil_step(run: Run, images: Tensor, targets: Tensor) -> Tensor:
-    """One step of Adam along 1 - cos(W f(x), target); returns the mean loss."""
-    config, params = run.config, run.theta.params
+    """One step of Adam along 1 - cos(g(f(x)), target); returns the mean loss."""
+    config = run.config
     rows = torch.randint(len(images), (config.batch_size,), generator=run.rng)
     seen = run.canvas.normalize(images[rows].to(run.device).float() / 255.0)
     with computing_in(config.precision, run.device):
-        features = apply(run.encoder, {n: params[n] for n in run.encoder_names}, seen)
-    placed = features.float() @ params[PROJECTION].T + params[OFFSET]
+        features = apply(run.encoder, run.part(ENCODER), seen)
+    placed = apply(run.head, run.part(HEAD), features.float())
     loss = 1.0 - F.cosine_similarity(placed, targets[rows].to(run.device), dim=1).mean()
-    run.theta.step(gradients(loss, params), lr=step_size(run.step, config))
+    run.theta.step(gradients(loss, run.theta.params), lr=step_size(run.step, config))
     return loss.detach()
 
 
@@ -156,7 +156,7 @@ def rehearse(run: Run) -> dict[str, float]:
         for name, teacher in one_of_each.items()
     }
     trial = replace(run, theta=new_theta(run.theta.params, run.config), rng=rng)
-    targets = torch.randn(len(noise), len(run.theta.params[OFFSET]), generator=rng)
+    targets = torch.randn(len(noise), len(run.part(HEAD)["out.bias"]), generator=rng)
     step_s = fastest(lambda: float(distil_step(trial, noise, targets)))
     mean_answer_s = sum(answer_s[each.backbone] for each in run.teachers) / len(run.teachers)
     batches = image_count(run.config, canvas) / len(noise)

@@ -3,9 +3,8 @@
 Dims: I images in all, C channels, S side length.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +17,14 @@ from ml.functional import MetaOptimizer, Params, batch_normalised, parameters_of
 from ml.learner import Adaptation, MetaLearner
 from ml.progress import WorkMeter
 from ml.state import identity_of
-from ml.student import deliver, new_network
+from ml.student import deliver, folded_head, new_head, new_network
 from ml.types import Progress, Report, Teacher, TrainingState
 
 DRAW, ASK, DISTIL = "draw and refine images", "ask the teachers", "distil"
 MAX_IMAGE_BYTES = 2 << 30  # of drawn images, a byte a number: 700,000 of 32 pixels, fewer above
 BETAS = (0.9, 0.999)
 STEPS_A_REPORT = 20
-PROJECTION, OFFSET = "projection", "offset"  # the linear map behind the encoder: weight and bias
+ENCODER, HEAD = "encoder.", "head."  # how names of the two parts begin
 
 
 @dataclass(eq=False, kw_only=True)
@@ -42,13 +41,17 @@ class Run:
     """Of distillation."""
     encoder: nn.Module
     """Of the learner: what is computed; theta says with which weights."""
+    head: nn.Module
+    """Behind it, from features to axes; likewise."""
     theta: MetaOptimizer
     meter: WorkMeter
     report: Report
     step: int = 0
 
-    def __post_init__(self) -> None:
-        self.encoder_names = [n for n in self.theta.params if n not in (PROJECTION, OFFSET)]
+    def part(self, prefix: str) -> Params:
+        """The weights of the encoder or the head, by their own names."""
+        params = self.theta.params
+        return {n.removeprefix(prefix): params[n] for n in params if n.startswith(prefix)}
 
 
 def begin(
@@ -73,11 +76,11 @@ def begin(
     order = torch.randperm(len(usable), generator=rng).tolist()
     asked = [usable[place] for place in sorted(order[: config.max_teachers])]
     network = new_network(config.backbone, config.n_way, canvas, rng)
-    encoder = batch_normalised(network.encoder)
     axes = min(config.axes, said_width(config, asked))
-    start = parameters_of(encoder, device)
-    head = torch.randn(axes, network.feature_dim, generator=rng) / math.sqrt(network.feature_dim)
-    start |= {PROJECTION: head.to(device), OFFSET: torch.zeros(axes, device=device)}
+    head = batch_normalised(new_head(network.feature_dim, config.hidden, axes, rng))
+    encoder = batch_normalised(network.encoder)
+    start = {f"{ENCODER}{name}": p for name, p in parameters_of(encoder, device).items()}
+    start |= {f"{HEAD}{name}": p for name, p in parameters_of(head, device).items()}
     image_seed, seed = torch.randint(2**62, (2,), generator=rng).tolist()
     return Run(
         teachers=asked,
@@ -87,6 +90,7 @@ def begin(
         image_seed=image_seed,
         rng=torch.Generator().manual_seed(seed),
         encoder=encoder,
+        head=head,
         theta=new_theta(start, config),
         meter=work_meter(config, canvas, asked),
         report=report,
@@ -107,17 +111,21 @@ def said_width(config: MultiTeacherConfig, teachers: Sequence[Teacher]) -> int:
 
 def learner_of(run: Run, images: Tensor) -> MetaLearner:
     """The learner as it stands, with BatchNorm statistics measured on the pictures."""
-    params = run.theta.params
-    return deliver(
-        {f"encoder.{name}": params[name].detach() for name in run.encoder_names},
-        (c.float() / 255.0 for c in torch.split(images, batch_sizes(len(images), CHUNK))),
+    batches = batch_sizes(len(images), CHUNK)
+    learner = deliver(
+        {f"{ENCODER}{name}": p.detach() for name, p in run.part(ENCODER).items()},
+        (c.float() / 255.0 for c in torch.split(images, batches)),
         backbone=run.config.backbone,
         n_way=run.config.n_way,
         canvas=run.canvas,
         device=run.device,
-        projection=params[PROJECTION],
         adaptation=Adaptation(centre="none", temperature=run.config.serving_temperature),
     )
+    encoder = learner.module().encoder.to(run.device)
+    seen = (
+        run.canvas.normalize(c.to(run.device).float() / 255.0) for c in torch.split(images, batches)
+    )
+    return replace(learner, projection=folded_head(run.part(HEAD), map(encoder, seen)))
 
 
 def work_meter(

@@ -57,5 +57,5 @@ def initialize(module: nn.Module, rng: torch.Generator) -> None:
             for weight in part.parameters(recurse=False):
                 drawn = torch.rand(weight.shape, generator=rng, device=rng.device)
                 weight.copy_((2.0 * drawn - 1.0) * bound)
-        elif isinstance(part, nn.BatchNorm2d):
+        elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.reset_parameters()

@@ -44,8 +44,8 @@ class Portable:
     temperature: float
     class_names: tuple[str, ...] | None
     tensors: Mapping[str, Tensor]
-    """The encoder's by their names, `projection` where there is one; of an adaptation also
-    `centre`, `prototypes` and `spread`."""
+    """The encoder's by their names, a projection's (ml.projection) where there is one; of an
+    adaptation also `centre`, `prototypes` and `spread`."""
     encoder: nn.Module
 
 
@@ -66,7 +66,7 @@ def portable_learner(learner: Delivered) -> Portable:
     module = learner.module()
     tensors = {f"{ENCODER}{n}": t for n, t in module.encoder.state_dict().items()}
     if learner.projection is not None:
-        tensors["projection"] = learner.projection
+        tensors |= learner.projection.tensors()
     return Portable(
         image_size=learner.image_size,
         channels=learner.channels,
@@ -95,7 +95,7 @@ def portable_adaptation(
     tensors = {f"{ENCODER}{n}": t for n, t in classifier.encoder.state_dict().items()}
     tensors |= {name: getattr(classifier, name) for name in ("centre", "prototypes", "spread")}
     if learner.projection is not None:
-        tensors["projection"] = learner.projection
+        tensors |= learner.projection.tensors()
     return Portable(
         image_size=whole.image_size,
         channels=whole.channels,

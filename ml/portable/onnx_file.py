@@ -114,10 +114,20 @@ def _directions(graph: Graph, features: str) -> str:
 
 
 def _project(graph: Graph, portable: Portable, features: str) -> str:
-    if "projection" not in portable.tensors:
+    hidden = _linear(graph, portable, features, "projection_hidden")
+    if hidden != features:
+        hidden = graph.add("Relu", hidden)
+    return _linear(graph, portable, hidden, "projection")
+
+
+def _linear(graph: Graph, portable: Portable, features: str, name: str) -> str:
+    """A linear map of that name, with its offset; the features where there is none."""
+    if name not in portable.tensors:
         return features
-    axes = graph.add("Transpose", graph.weight("projection"), perm=[1, 0])
-    return graph.add("MatMul", features, axes)
+    axes = graph.add("Transpose", graph.weight(name), perm=[1, 0])
+    placed = graph.add("MatMul", features, axes)
+    offset = f"{name}_offset"
+    return graph.add("Add", placed, graph.weight(offset)) if offset in portable.tensors else placed
 
 
 def _normalise(graph: Graph, portable: Portable, images: str) -> str:

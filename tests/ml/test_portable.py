@@ -34,12 +34,15 @@ from ml.portable.learner import (
 )
 from ml.portable.onnx_file import to_onnx
 from ml.portable.script import encoder_source
+from ml.projection import Projection
 
 SIDE = 32
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0])
 
 
-def learner(backbone: str = "conv4", *, projected: bool = True, **adaptation: Any) -> MetaLearner:
+def learner(
+    backbone: str = "conv4", *, projection: str = "hidden", **adaptation: Any
+) -> MetaLearner:
     """Untrained, with statistics of its own."""
     module = build(backbone, n_classes=5, channels=3, image_size=SIDE)
     initialize(module, seeded(0))
@@ -48,7 +51,17 @@ def learner(backbone: str = "conv4", *, projected: bool = True, **adaptation: An
             layer.momentum = None  # what it saw, so that signals neither fade nor grow
     with torch.no_grad():
         module.train()(torch.rand(16, 3, SIDE, SIDE, generator=seeded(1)))
-    projection = torch.randn(12, module.feature_dim, generator=seeded(2)) if projected else None
+    width = module.feature_dim
+    projections = {
+        "none": None,
+        "linear": Projection(weight=torch.randn(12, width, generator=seeded(2))),
+        "hidden": Projection(
+            weight=torch.randn(12, 20, generator=seeded(2)),
+            offset=torch.randn(12, generator=seeded(3)),
+            hidden=torch.randn(20, width, generator=seeded(4)),
+            hidden_offset=torch.randn(20, generator=seeded(5)),
+        ),
+    }
     return MetaLearner(
         backbone=backbone,
         n_way=5,
@@ -58,7 +71,7 @@ def learner(backbone: str = "conv4", *, projected: bool = True, **adaptation: An
         std=(0.2, 0.3, 0.25),
         tensors=module.state_dict(),
         adaptation=Adaptation(**adaptation),
-        projection=projection,
+        projection=projections[projection],
     )
 
 
@@ -90,7 +103,8 @@ FORMS: dict[str, Callable[[], MetaLearner]] = {
     "blended": learner,
     "support": lambda: learner(batch_statistics="support"),
     "running": lambda: learner(batch_statistics="running", centre="none", temperature=0.5),
-    "no projection": lambda: learner(projected=False),
+    "no projection": lambda: learner(projection="none"),
+    "linear projection": lambda: learner(projection="linear"),
 }
 
 
@@ -114,7 +128,7 @@ def test_a_meta_learner_taken_along_adapts_and_answers_as_the_server_does(
 def test_every_backbone_adapted_and_taken_along_answers_as_the_server_does(
     backbone: str, tmp_path: Path
 ) -> None:
-    meta_learner = learner(backbone, projected=backbone != "conv4")
+    meta_learner = learner(backbone, projection="none" if backbone == "conv4" else "hidden")
     support, queries = images(7, 3), images(4, 4)
     classifier = classifier_for(meta_learner, support, LABELS, n_way=3)
     expected = classifier.answer(queries).probabilities

@@ -22,6 +22,7 @@ from ml.errors import InvalidConfig, UnusablePool
 from ml.evaluation import evaluate, random_initialisation, teacher_centroid
 from ml.fewshot import predict
 from ml.learner import load_meta_learner, save_meta_learner
+from ml.projection import Projection
 from ml.state import load_state, save_state
 from ml.types import Teacher, silent
 
@@ -31,6 +32,7 @@ SHORT = MultiTeacherConfig(
     refine_steps=2,
     flip=False,
     axes=6,
+    hidden=10,
     steps=2 * STEPS_A_REPORT + 4,
     batch_size=8,
     n_way=3,
@@ -48,10 +50,9 @@ def run(config=SHORT, *, seed=0, teachers=None, **how):
 
 
 def identical(one, other) -> bool:
-    same = [torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors]
-    if one.projection.shape != other.projection.shape:
-        return False
-    return all(same) and torch.equal(one.projection, other.projection)
+    mine = {**one.tensors, **one.projection.tensors()}
+    theirs = {**other.tensors, **other.projection.tensors()}
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[n], theirs[n]) for n in mine)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
@@ -129,8 +130,9 @@ def test_what_many_teachers_say_is_kept_in_bounded_numbers(monkeypatch):
 
 def test_features_can_be_distilled_in_place_of_answers():
     by_features = run(replace(SHORT, answer_weight=0.0, feature_weight=1.0, axes=20))
-    assert by_features.projection.shape[0] == 20
-    assert run(replace(SHORT, feature_weight=0.0, axes=20)).projection.shape[0] == 12  # answers
+    assert len(by_features.projection.weight) == 20
+    by_answers = run(replace(SHORT, feature_weight=0.0, axes=20))
+    assert len(by_answers.projection.weight) == 12
 
 
 def test_pictures_are_bytes_and_a_seed_draws_them_again():
@@ -190,8 +192,10 @@ def test_of_a_large_pool_some_are_drawn_and_single_classes_are_left_out():
         run(teachers=[teacher, lonely])
 
 
-def test_the_learners_file_brings_its_projection_back(tmp_path: Path):
-    learner = run()
+@pytest.mark.parametrize("hidden", [0, 10])
+def test_the_learners_file_brings_its_projection_back(tmp_path: Path, hidden: int):
+    learner = run(replace(SHORT, hidden=hidden))
+    assert (learner.projection.hidden is not None) == bool(hidden)
     save_meta_learner(tmp_path / "learner", learner)
     assert identical(learner, load_meta_learner(tmp_path / "learner"))
 
@@ -201,13 +205,17 @@ def test_requests_are_answered_in_the_projected_space():
     images, labels = stripes((0, 3, 6), 4, size=16, channels=1, rng=seeded(2))
     ask = {"support_labels": labels, "query_images": images, "n_way": 3}
     whole = predict(learner, images, **ask)
-    width = learner.projection.shape[1]
+    width = learner.module().feature_dim
     plain = predict(replace(learner, projection=None), images, **ask)
     assert torch.allclose(
-        predict(replace(learner, projection=torch.eye(width)), images, **ask), plain, atol=1e-5
+        predict(replace(learner, projection=Projection(weight=torch.eye(width))), images, **ask),
+        plain,
+        atol=1e-5,
     )
     assert not torch.allclose(whole, plain, atol=1e-3)
-    blind = predict(replace(learner, projection=torch.zeros(1, width)), images, **ask)
+    blind = predict(
+        replace(learner, projection=Projection(weight=torch.zeros(1, width))), images, **ask
+    )
     assert torch.allclose(blind, torch.full_like(blind, 1 / 3), atol=1e-5)
 
 
