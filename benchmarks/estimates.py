@@ -1,6 +1,6 @@
 """What a build's estimate without data is worth: against the truth, over learners good and bad.
 
-    python -m benchmarks.estimates --data DIR --pool DIR [--out benchmarks/estimates.json]
+    python -m benchmarks.estimates --data DIR --pool DIR [--out FILE]
 
 Learners of one pool, from untrained to the whole pool side by side, sit the exam that a report
 sets without data, and one on CIFAR-FS validation classes (never test classes). Compared are their
@@ -57,7 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help=f"holds {DATASET}_val.npz")
     parser.add_argument("--pool", type=Path, required=True, help=f"{POOL}, or the folder above it")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/estimates.json"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results/estimates/estimates.json")
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     started_s = time.process_time()

@@ -30,9 +30,10 @@ DRAW = "draw"
 PRIORS = {DRAW: 5.0, ASK: 0.3, ANSWER: 0.06}  # seconds a step, until it has been seen
 
 LEVEL = (
-    "Estimated without data, on drawn pictures that the pool's models label: it ranks this "
-    "meta-learner among the baselines, but its level says little about accuracy on real classes. "
-    "Order the build with a labelled validation set to know that."
+    "Estimated without data, on drawn pictures that the pool's models label: a hint at how this "
+    "meta-learner ranks among the baselines. It favours networks that learnt from such pictures, "
+    "by several points where that was measured, and its level says little about accuracy on real "
+    "classes. Order the build with a labelled validation set to know that."
 )
 
 
