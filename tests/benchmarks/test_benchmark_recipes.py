@@ -26,6 +26,14 @@ def test_every_committed_recipe_resolves_and_its_base_exists(path: Path) -> None
     assert not recipe.base or (RECIPES / f"{recipe.base}.toml").is_file()
 
 
+def test_all_rows_of_a_data_set_are_asked_about_the_same_files() -> None:
+    files: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for recipe in map(read_recipe, sorted(RECIPES.glob("**/*.toml"))):
+        for split in recipe.splits:
+            files.setdefault((recipe.dataset, split), set()).add(recipe.files_of(split))
+    assert {where: names for where, names in files.items() if len(names) > 1} == {}
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("switch_*.toml")), ids=lambda path: path.stem)
 def test_a_switch_changes_one_setting_of_its_base_and_stays_off_the_test_classes(
     path: Path,
