@@ -12,7 +12,7 @@ from benchmarks.rows import Row, shots_of
 DATASETS = {
     "cifarfs": "CIFAR-FS",
     "miniimagenet": "mini-ImageNet",
-    "mixed": "CIFAR-FS and mini-ImageNet mixed (a pool of these two and GTSRB)",
+    "mixed": "CIFAR-FS and mini-ImageNet mixed (a pool of models of either)",
     "cifarfs_miniimagenet_cub": "CIFAR-FS, mini-ImageNet and CUB mixed",
 }
 USUAL_SHOTS = (1, 5)
