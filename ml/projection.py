@@ -4,7 +4,7 @@ Dims: B images, D features, H hidden units, P projected features.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -65,15 +65,17 @@ class Projection:
         Raises:
             CheckpointMismatch: it does not, or its parts do not fit together.
         """
-        shapes = {field.name: _shape(getattr(self, field.name)) for field in fields(self)}
-        width = n_features
-        if self.hidden is not None:
-            width = len(self.hidden)
-            fits = shapes["hidden"] == (width, n_features) and shapes["hidden_offset"] == (width,)
-        else:
-            fits = self.hidden_offset is None
-        axes = len(self.weight)
-        fits &= shapes["weight"] == (axes, width) and shapes["offset"] in ((), (axes,))
+        weight, offset = _shape(self.weight), _shape(self.offset)
+        hidden, hidden_offset = _shape(self.hidden), _shape(self.hidden_offset)
+        width = (n_features,) if hidden is None else hidden[:1]
+        axes = (weight or ())[:1]
+        fits = (
+            weight == axes + width
+            and len(axes + width) == 2
+            and offset in (None, axes)
+            and hidden in (None, (*width, n_features))
+            and hidden_offset == (None if hidden is None else width)
+        )
         if not fits:
             raise CheckpointMismatch("the meta-learner's projection does not fit its backbone")
 
@@ -89,5 +91,5 @@ def take_projection(tensors: dict[str, Tensor]) -> Projection | None:
     return named(parts) if parts else None
 
 
-def _shape(tensor: Tensor | None) -> tuple[int, ...]:
-    return () if tensor is None else tuple(tensor.shape)
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)

@@ -16,7 +16,7 @@ D, H, P = 6, 9, 4
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed))
+    return torch.randn(shape, generator=seeded(seed))
 
 
 @pytest.mark.parametrize("hidden", [0, H])
@@ -82,6 +82,10 @@ def test_what_is_no_projection_stays_among_the_tensors() -> None:
         {"weight": random(P, WIDTH), "hidden": random(H, WIDTH), "hidden_offset": random(H)},
         {"weight": random(P, H), "hidden": random(H, WIDTH)},
         {"weight": random(P)},
+        {"weight": random()},
+        {"weight": random(P, WIDTH), "offset": random()},
+        {"weight": random(P, H), "hidden": random(), "hidden_offset": random(H)},
+        {"weight": random(P, H), "hidden": random(H, WIDTH), "hidden_offset": random()},
         {"weight": random(P, H), "hidden": random(H), "hidden_offset": random(H)},
     ],
 )
