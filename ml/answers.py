@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ml.inversion.precision import Precision, computing_in
 from ml.shapes import Float
@@ -141,7 +142,7 @@ class PrincipalAxes:
 
 
 def principal_axes(answers: Float[Tensor, "b a"], n_axes: int) -> PrincipalAxes:
-    """The leading eigenvectors of the answers' covariance; fewer where there are fewer answers.
+    """The leading eigenvectors of the answers' covariance; fewer where answers are shorter.
 
     Of many numbers they are found by subspace iteration from a random start (Halko et al. 2011,
     algorithm 4.4), whose cost grows with their number, not with its cube. The start is always the
@@ -157,6 +158,12 @@ def principal_axes(answers: Float[Tensor, "b a"], n_axes: int) -> PrincipalAxes:
             torch.manual_seed(0)  # noqa: TID251  # svd_lowrank takes no generator
             _, lengths, vectors = torch.svd_lowrank(centred, q=rank, niter=ITERATIONS)
         leading, axes = lengths.square()[:n_axes] / len(answers), vectors[:, :n_axes]
+    elif len(answers) < answers.shape[1]:
+        # A covariance of more numbers than answers would take its cube; rows of zeros give axes
+        # of no variance where answers are fewer than the axes asked for.
+        enough = F.pad(centred, (0, 0, 0, max(n_axes - len(answers), 0)))
+        _, lengths, vectors = torch.linalg.svd(enough, full_matrices=False)
+        leading, axes = lengths.square()[:n_axes] / len(answers), vectors[:n_axes].T
     else:
         variances, vectors = torch.linalg.eigh(centred.T @ centred / len(answers))
         leading, axes = variances.flip(0)[:n_axes].clamp_min(0.0), vectors.flip(1)[:, :n_axes]

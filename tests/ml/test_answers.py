@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from toy_pool import seeded, stripes, toy_teachers
 
 from ml.answers import (
@@ -88,6 +89,24 @@ def test_axes_of_many_numbers_are_the_principal_components_too():
     assert torch.linalg.svdvals(axes.axes.T @ directions[:16].T).min() > 0.999
     assert axes.kept == pytest.approx(float(values[:16].square().sum() / values.square().sum()))
     assert torch.equal(principal_axes(answers, 16).axes, axes.axes)
+
+
+@pytest.mark.parametrize("images", [60, 9])
+def test_axes_of_more_numbers_than_images_are_the_covariances_which_is_never_made(
+    images: int,
+) -> None:
+    numbers, wanted = 500, 16
+    answers = torch.randn(images, numbers, generator=seeded(4), dtype=torch.float64)
+    with FlopCounterMode(display=False) as flops:
+        axes = principal_axes(answers, wanted)
+    assert flops.get_total_flops() < numbers**2  # the covariance alone takes 2 * images times that
+    covariance = torch.cov(answers.T, correction=0)
+    assert axes.axes.shape == (numbers, wanted)
+    assert torch.allclose(axes.axes.T @ axes.axes, torch.eye(wanted, dtype=torch.float64))
+    diagonal = torch.diag(axes.variances)
+    assert torch.allclose(axes.axes.T @ covariance @ axes.axes, diagonal, atol=1e-9)
+    true = torch.linalg.eigvalsh(covariance).flip(0)[:wanted].clamp_min(0.0)
+    assert torch.allclose(axes.variances, true, atol=1e-9)
 
 
 def test_all_axes_keep_every_distance_and_full_flattening_whitens():
