@@ -49,8 +49,9 @@ bench: $(VENV)/.dev ## Run the benchmarks, write docs/RESULTS.md (DATA=dir POOL=
 		$(if $(DEVICE),--device "$(DEVICE)") $(if $(THREADS),--threads "$(THREADS)")
 	@python -m benchmarks.compare
 
-bench-speed: $(VENV)/.dev ## Measure recovery, throughput and replay, write docs/RESULTS.md (POOL=dir; DEVICE)
+bench-speed: $(VENV)/.dev ## Measure answering, recovery, throughput, replay, write docs/RESULTS.md (POOL=dir; DEVICE)
 	@test -n "$(POOL)" || { echo "Say where pools are: make bench-speed POOL=dir"; exit 1; }
+	@OMP_NUM_THREADS=1 python -m benchmarks.answering --pool "$(POOL)" $(if $(DEVICE),--device "$(DEVICE)")
 	@OMP_NUM_THREADS=1 python -m benchmarks.recovery --pool "$(POOL)" $(if $(DEVICE),--device "$(DEVICE)")
 	@OMP_NUM_THREADS=1 python -m benchmarks.throughput --pool "$(POOL)" $(if $(DEVICE),--device "$(DEVICE)")
 	@OMP_NUM_THREADS=1 python -m benchmarks.replay $(if $(DEVICE),--device "$(DEVICE)")

@@ -15,8 +15,9 @@ from benchmarks.data import BenchmarkError
 from benchmarks.machines import Legend
 from benchmarks.published import PublishedFigure, read_published
 from benchmarks.results import KIND, RESULTS, Result, read_records, read_result
-from benchmarks.rows import Row, rows_of
-from benchmarks.tables.accuracy import accuracy_tables, other_shots
+from benchmarks.rows import Row, plotted, rows_of
+from benchmarks.tables.accuracy import accuracy_tables, other_shots, title_of
+from benchmarks.tables.answering import answering_tables
 from benchmarks.tables.builds import run_table, selection_table
 from benchmarks.tables.growth import growth_tables
 from benchmarks.tables.load import load_tables
@@ -53,6 +54,7 @@ Accuracy in %, 5-way.
 Tables = Callable[[Sequence[Mapping[str, Any]], Legend], list[str]]
 
 OTHER_KINDS: Mapping[str, tuple[str, Tables]] = {
+    "answering": ("Answering", answering_tables),
     "recovery": ("Recovery", recovery_tables),
     "throughput": ("Throughput", throughput_tables),
     "replay": ("Replay", replay_tables),
@@ -129,7 +131,7 @@ def render(findings: Findings) -> str:
     rows, legend = findings.rows(), Legend(findings.results, others)
     main_rows = [row for row in rows if row.table == MAIN]
     lines = [*INTRODUCTION.splitlines(), "", "## Accuracy", ""]
-    lines += plot_lines(main_rows)
+    lines += plot_lines(rows)
     lines += accuracy_tables(main_rows, findings.published, legend)
     for name in sorted({row.table for row in rows} - {MAIN}):
         lines += [f"## {name.replace('_', ' ').capitalize()}", ""]
@@ -146,11 +148,12 @@ def render(findings: Findings) -> str:
 
 
 def plot_lines(rows: Sequence[Row]) -> list[str]:
-    """The plots of each measured data set."""
-    lines = []
-    for dataset in sorted({row.dataset for row in rows}):
-        lines += [f"![Accuracy of every row]({PLOTS}/forest_{dataset}.svg)", ""]
-        lines += [f"![Accuracy against build time]({PLOTS}/time_{dataset}.svg)", ""]
+    """The plots of each data set and split that was asked."""
+    lines, kinds = [], {"forest": "accuracy of every row", "time": "accuracy against build time"}
+    for dataset, split in plotted(rows):
+        for kind, words in kinds.items():
+            title = f"{title_of(dataset)}, {split} classes: {words}"
+            lines += [f"![{title}]({PLOTS}/{kind}_{dataset}_{split}.svg)", ""]
     return lines
 
 

@@ -9,34 +9,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.published import PublishedFigure
-from benchmarks.rows import Row, shots_of
+from benchmarks.rows import Row, plotted, shots_of
 from benchmarks.tables.accuracy import USUAL_SHOTS, title_of
 
 STYLE: dict[Any, Any] = {"svg.hashsalt": "modelpool", "svg.fonttype": "none", "font.size": 9.0}
 """A fixed salt for ids, and text as text: no font of the machine's gets in."""
 COLOURS = {"serving": "#1b6ca8", "paper": "#c05621", "centroid": "#2f855a", "ridge": "#805ad5"}
-MAIN, SPLIT = "main", "test"
+PUBLISHED_SPLIT = "test"  # what published figures are of
 LINE_INCHES, HEAD_INCHES, WIDTH_INCHES = 0.24, 1.1, 10.0
 
 
 def draw_plots(
     rows: Sequence[Row], published: Sequence[PublishedFigure], directory: Path
 ) -> list[Path]:
-    """A forest plot and a plot against time for each data set with rows in the main table.
+    """For each data set and split that was asked: every row's accuracy, and it against build time.
 
     Returns:
         The files written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    main = [row for row in rows if row.table == MAIN]
     written = []
-    for dataset in sorted({row.dataset for row in main}):
-        own = [row for row in main if row.dataset == dataset and row.split == SPLIT]
-        others = [p for p in published if p.dataset == dataset and p.n_shot in USUAL_SHOTS]
+    for (dataset, split), own in plotted(rows).items():
+        others = [
+            each
+            for each in published
+            if each.dataset == dataset and each.n_shot in USUAL_SHOTS and split == PUBLISHED_SPLIT
+        ]
         with mpl.rc_context(STYLE):
             for kind, figure in (("forest", forest(own, others)), ("time", against_time(own))):
-                figure.suptitle(f"{title_of(dataset)}, {SPLIT} classes")
-                written.append(directory / f"{kind}_{dataset}.svg")
+                figure.suptitle(f"{title_of(dataset)}, {split} classes")
+                written.append(directory / f"{kind}_{dataset}_{split}.svg")
                 figure.savefig(written[-1], format="svg", metadata={"Date": None})
     return written
 
@@ -94,6 +96,6 @@ def against_time(rows: Sequence[Row]) -> Figure:
             panel.errorbar(seconds, 100 * summary.mean, yerr=error, fmt="o", color=colour)
             panel.annotate(label, (seconds, 100 * summary.mean), fontsize=7)
         panel.set_xscale("log")
-        panel.set_xlabel("seconds of the build")
+        panel.set_xlabel("seconds of the build (the processor's, where it computed)")
         panel.set_title(f"{n_shot}-shot, accuracy in %")
     return figure

@@ -11,6 +11,8 @@ WAYPOINT_TITLES: Mapping[str, str] = {
     "last": ", last",
     "selected": ", selected on validation",
 }
+PLOTTED = ("main", "build_time")
+"""Tables whose rows are drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +57,9 @@ class Row:
         return summarise(by_seed) if by_seed else None
 
     def build_s(self) -> float:
-        """Mean wall-clock seconds of its builds."""
-        seconds = [run.facts["build"]["wall_s"] for run in self.result.runs]
+        """Mean seconds of its builds: the processor's, or by the clock where a GPU computed."""
+        clock = "cpu_s" if self.result.settings["device"] == "cpu" else "wall_s"
+        seconds = [run.facts["build"][clock] for run in self.result.runs]
         return float(sum(seconds) / len(seconds))
 
 
@@ -99,3 +102,10 @@ def best_mean(row: Row) -> float:
 def shots_of(rows: Sequence[Row]) -> list[int]:
     """Every number of shots that some row has."""
     return sorted({n_shot for row in rows for n_shot in row.by_shots})
+
+
+def plotted(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    """The rows that are drawn, by data set and split; these in order."""
+    drawn = [row for row in rows if row.table in PLOTTED]
+    places = sorted({(row.dataset, row.split) for row in drawn})
+    return {place: [row for row in drawn if (row.dataset, row.split) == place] for place in places}

@@ -19,7 +19,7 @@ def place_of(row: Row) -> Place:
 
 
 def switch_tables(rows: Sequence[Row], every: Sequence[Row], legend: Legend) -> list[str]:
-    """One table per place.
+    """One table per place; a base that stands in another table is shown here, too.
 
     Args:
         rows: of one table.
@@ -31,6 +31,8 @@ def switch_tables(rows: Sequence[Row], every: Sequence[Row], legend: Legend) -> 
     for place in sorted({place_of(row) for row in rows}, key=_order):
         dataset, split, protocol, waypoint = place
         here = [row for row in rows if place_of(row) == place]
+        compared = {row.result.heading["base"] for row in here} - {r.result.name for r in here}
+        here += [row for (name, at), row in bases.items() if name in compared and at == place]
         lines += [f"**{title_of(dataset)}, {split} classes, `{protocol}`, {waypoint}**", ""]
         lines += switch_table(here, {n: row for (n, p), row in bases.items() if p == place}, legend)
     return lines
@@ -53,8 +55,8 @@ def switch_table(rows: Sequence[Row], bases: dict[str, Row], legend: Legend) -> 
         cells: list[str] = []
         for n_shot, cell in zip(shots, cells_of(row, shots), strict=True):
             cells += [cell, difference_cell(row, bases, n_shot)]
-        body.append([row.title, *cells, *origin_of(row, legend)])
-    return markdown.table([*columns, "seeds", "n", "machine", "command"], body)
+        body.append([row.title, *cells, f"{row.build_s():.0f}", *origin_of(row, legend)])
+    return markdown.table([*columns, "build, s", "seeds", "n", "machine", "command"], body)
 
 
 def difference_cell(row: Row, bases: dict[str, Row], n_shot: int) -> str:

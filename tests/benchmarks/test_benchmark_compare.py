@@ -213,6 +213,16 @@ def test_trials_and_unknown_records_are_refused(tmp_path: Path) -> None:
         read_findings(tmp_path)
 
 
+def test_a_base_of_another_table_stands_first_beside_what_changes_one_thing_of_it() -> None:
+    brief = toy_result("brief", [0.30], table="build_time", base="whole")
+    page = render(findings(toy_result("whole", [0.34, 0.36]), brief))
+    section = page[page.index("## Build time") :]
+    whole, shown = (line_with(section, f"| the {name}, last |") for name in ("whole", "brief"))
+    assert section.index(whole) < section.index(shown)
+    assert "| base | 6 | 0, 1 |" in whole  # seconds of the processor, not of a shared clock
+    assert "-4.0 ± 1.4 [one build] | 6 | 0 |" in shown
+
+
 @pytest.mark.parametrize("kind", OTHER_KINDS)
 def test_records_of_other_programs_get_a_heading_and_their_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -241,6 +251,12 @@ def test_unchanged_results_render_to_the_same_bytes(tmp_path: Path) -> None:
         assert main(["--results", str(results), "--docs", str(docs)]) == 0
         pages.append({p.name: p.read_bytes() for p in docs.rglob("*") if p.is_file()})
     assert pages[0] == pages[1]
-    assert set(pages[0]) == {"RESULTS.md", "forest_cifarfs.svg", "time_cifarfs.svg"}
-    assert b"the mine, last (serving)" in pages[0]["forest_cifarfs.svg"]
-    assert b"<dc:date>" not in pages[0]["forest_cifarfs.svg"]
+    plots = {
+        f"{kind}_cifarfs_{split}.svg"
+        for kind in ("forest", "time")
+        for split in ("validation", "test")
+    }
+    assert set(pages[0]) == {"RESULTS.md", *plots}
+    assert all(f"results/{plot})".encode() in pages[0]["RESULTS.md"] for plot in plots)
+    assert b"the mine, last (serving)" in pages[0]["forest_cifarfs_test.svg"]
+    assert b"<dc:date>" not in pages[0]["forest_cifarfs_test.svg"]

@@ -23,7 +23,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_every_committed_recipe_resolves_and_its_base_exists(path: Path) -> None:
     recipe = read_recipe(path)
     assert resolve_options(recipe)["kind"] == recipe.subject["kind"]
-    assert not recipe.base or (RECIPES / f"{recipe.base}.toml").is_file()
+    assert not recipe.base or path.with_name(f"{recipe.base}.toml").is_file()
 
 
 def test_all_rows_of_a_data_set_are_asked_about_the_same_files() -> None:

@@ -1,4 +1,4 @@
-"""recovery, throughput and replay: what they count is right, and each leaves one whole record."""
+"""answering, recovery, throughput, replay: what they count is right; each leaves a whole record."""
 
 import json
 import sys
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import recovery, replay, roofline, throughput
+from benchmarks import answering, recovery, replay, roofline, throughput
 from benchmarks.curves import INVERSION, META, NEW, PUBLISHED, Point, criteria_of
 from benchmarks.machines import Legend
 from benchmarks.roofline import Cost, Rates, cost_of
+from benchmarks.tables.answering import answering_tables
 from benchmarks.tables.recovery import recovery_tables
 from benchmarks.tables.replay import replay_tables
 from benchmarks.tables.throughput import throughput_tables
@@ -85,6 +86,36 @@ def record_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return json.loads(path.read_text())
 
     return run
+
+
+def test_the_ensembles_cost_stands_beside_the_learners(
+    record_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "PROCESSES", 1)
+    pool = write_pool(tmp_path / "toys", 3)
+    arguments = ("--pool-name", "toys", "--asked", "1", "--rounds", "2")
+    record = record_of(answering, "--pool", str(pool), *arguments)
+    learner, one, everyone = record["subjects"]
+    assert [each["name"] for each in (one, everyone)] == [
+        "recipe ensemble, 1 of 3 teachers asked",
+        "recipe ensemble, all 3 teachers asked",
+    ]
+    assert {each["ratio"] for each in learner["requests"].values()} == {1.0}
+    # A query to a classifier that is ready costs what those asked cost, and nothing else.
+    assert everyone["operations_per_query"] == 3 * one["operations_per_query"]
+    assert one["file_bytes"] == pytest.approx(everyone["file_bytes"], abs=64)  # all are kept
+    assert all(each["memory_bytes"] > 0 for each in record["subjects"])
+    page = "\n".join(answering_tables([record], Legend([], [record])))
+    assert "| recipe ensemble, all 3 teachers asked | " in page
+    assert "--pool POOL --pool-name toys" in page
+
+
+def test_ratios_of_times_are_geometric_means_over_rounds() -> None:
+    found = answering.ratio_of([2.0, 8.0, 4.0], [1.0, 1.0, 1.0])
+    assert found["ratio"] == pytest.approx(4.0)
+    assert found["median_s"] == 4.0
+    low, high = found["ratio_95"]
+    assert low * high == pytest.approx(16.0)
 
 
 def test_recovery_leaves_a_record_whose_table_names_its_command(
