@@ -28,7 +28,6 @@ from benchmarks.recipe import Recipe, find_recipes, read_recipe, smoke_recipe
 from benchmarks.results import RESULTS, Figure, Result, Run, plain, read_result, write_result
 from benchmarks.stock import Stock
 from benchmarks.subjects import Built, build_subject, resolve_options
-from benchmarks.teachers import on_device
 from benchmarks.training import select
 from ml.errors import MlError
 from ml.learner import save_meta_learner
@@ -200,7 +199,7 @@ def candidates(
     if built.waypoints:
         selection = select(stock, recipe, built.waypoints)
         facts["selection"] = selection.facts
-        named["selected"] = by_protocol(on_device(selection.chosen.learner, stock.device))
+        named["selected"] = by_protocol(selection.chosen.learner.to(stock.device))
     return facts, named
 
 

@@ -30,7 +30,6 @@ from benchmarks.teachers import (
     as_teacher,
     contestants_of,
     mean_tensors,
-    on_device,
     some_teachers,
 )
 from benchmarks.training import Waypoint, build_settings, run_build
@@ -137,15 +136,13 @@ def random(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) 
             image_size=canvas.image_size,
         )
         initialize(module, rng)
-        return on_device(
-            MetaLearner(
-                backbone=options["backbone"],
-                n_way=recipe.ways,
-                tensors=module.state_dict(),
-                **asdict(canvas),
-            ),
-            stock.device,
+        learner = MetaLearner(
+            backbone=options["backbone"],
+            n_way=recipe.ways,
+            tensors=module.state_dict(),
+            **asdict(canvas),
         )
+        return learner.to(stock.device)
 
     makers: dict[str, Callable[[torch.Generator], Contestant]] = {
         "serving": lambda rng: by_protocol(initialised(rng))["serving"],
@@ -265,7 +262,7 @@ def built(stock: Stock, recipe: Recipe, options: Mapping[str, Any], seed: int) -
         algorithm=recipe.subject["kind"],
     )
     return Built(
-        contestants=by_protocol(on_device(trained.learner, stock.device)),
+        contestants=by_protocol(trained.learner.to(stock.device)),
         waypoints=trained.waypoints,
         learner=trained.learner,
         facts={"trace": trained.trace},

@@ -1,7 +1,6 @@
 """Teachers out of a pool, and one network's weights as a teacher, a meta-learner or a mean."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -72,14 +71,4 @@ def as_teacher(learner: MetaLearner) -> Teacher:
         channels=learner.channels,
         mean=learner.mean,
         std=learner.std,
-    )
-
-
-def on_device(learner: MetaLearner, device: torch.device) -> MetaLearner:
-    """The same meta-learner, answering on a device."""
-    projection = learner.projection
-    return replace(
-        learner,
-        tensors={name: tensor.to(device) for name, tensor in learner.tensors.items()},
-        projection=None if projection is None else projection.to(device),
     )

@@ -80,7 +80,7 @@ class EnsembleLearner:
     @property
     def device(self) -> torch.device:
         """Where the members lie."""
-        return next(self.members[0].module.parameters()).device
+        return self.members[0].device
 
 
 def nameless(teacher: Teacher) -> Teacher:

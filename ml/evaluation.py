@@ -136,8 +136,7 @@ def random_initialisation(like: MetaLearner, rng: torch.Generator) -> MetaLearne
         like.backbone, n_classes=like.n_way, channels=like.channels, image_size=like.image_size
     )
     initialize(module, rng)
-    device = next(iter(like.tensors.values())).device
-    tensors = {name: tensor.to(device) for name, tensor in module.state_dict().items()}
+    tensors = {name: tensor.to(like.device) for name, tensor in module.state_dict().items()}
     return replace(like, tensors=tensors, projection=None)
 
 

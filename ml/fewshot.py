@@ -110,7 +110,7 @@ def classifier_for(
         device = meta_learner.device
         support, labels = support_images.to(device), support_labels.to(device)
         return classify_together(meta_learner, support, labels, n_way, asked)
-    device = next(iter(meta_learner.tensors.values())).device
+    device = meta_learner.device
     support = to_form(meta_learner, support_images.to(device))
     adapt_to = ADAPTATIONS[meta_learner.adaptation.kind]
     return adapt_to(meta_learner, support, support_labels.to(device), n_way).eval()

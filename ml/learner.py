@@ -5,7 +5,7 @@ Dims: C channels, S side length in pixels.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -84,6 +84,19 @@ class MetaLearner:
     adaptation: Adaptation = SERVING
     projection: Projection | None = None
     """Nearest centroid compares the features after it; None compares them as they are."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(iter(self.tensors.values())).device
+
+    def to(self, device: torch.device) -> "MetaLearner":
+        """The same on a device."""
+        return replace(
+            self,
+            tensors={name: tensor.to(device) for name, tensor in self.tensors.items()},
+            projection=None if self.projection is None else self.projection.to(device),
+        )
 
     def module(self) -> Backbone:
         """A module of its own holding copies of the tensors, in eval mode, without gradients.

@@ -180,8 +180,7 @@ def strangeness_of(learner: Delivered, support: Float[Tensor, "s c h w"]) -> flo
             for member in learner.members[:MEMBERS_ASKED]
         ]
     else:
-        device = next(iter(learner.tensors.values())).device
-        images = normalised(learner, to_form(learner, looked_at.to(device)))
+        images = normalised(learner, to_form(learner, looked_at.to(learner.device)))
         said = [gap(learner.module(), images)]
     known = [each for each in said if each is not None]
     return min(known) if known else None

@@ -3,7 +3,18 @@
 import time
 from collections.abc import Callable, Mapping
 
+import torch
+
 TRIALS = 3
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """The seconds that steps on a device are weighed by.
+
+    On a CPU those that the calling thread computed: what else the machine does changes how long
+    all steps take, not how they compare. Elsewhere those of the wall, since the thread only waits.
+    """
+    return time.thread_time if device.type == "cpu" else time.perf_counter
 
 
 class WorkMeter:
@@ -15,19 +26,23 @@ class WorkMeter:
     Only what is reported depends on the clock, never what is computed.
     """
 
-    def __init__(self, planned: Mapping[str, int], priors: Mapping[str, float]) -> None:
+    def __init__(
+        self, planned: Mapping[str, int], priors: Mapping[str, float], device: torch.device
+    ) -> None:
         """Start the clock.
 
         Args:
             planned: how many steps of each kind the run has.
             priors: what one step of each kind is expected to cost, in any common unit.
+            device: where the steps compute; the thread that counts them is the one that takes them.
         """
         self._planned, self._priors = dict(planned), dict(priors)
         self._done = dict.fromkeys(planned, 0)
         self._measured = dict.fromkeys(planned, 0)
         self._spent_s = dict.fromkeys(planned, 0.0)
         self._rehearsed_s: dict[str, float] = {}
-        self._last_s = time.perf_counter()
+        self._clock = clock_of(device)
+        self._last_s = self._clock()
         self._highest = 0.0
 
     def skip(self, kind: str, count: int) -> None:
@@ -37,11 +52,11 @@ class WorkMeter:
     def rehearsed(self, seconds: Mapping[str, float]) -> None:
         """Learn what a step of some kinds took in a trial that is no part of the run."""
         self._rehearsed_s.update(seconds)
-        self._last_s = time.perf_counter()
+        self._last_s = self._clock()
 
     def lap(self, kind: str) -> float:
         """Count one step that has just ended; returns the fraction done, which never falls."""
-        now_s = time.perf_counter()
+        now_s = self._clock()
         self._spent_s[kind] += now_s - self._last_s
         self._last_s = now_s
         self._measured[kind] += 1
@@ -63,14 +78,14 @@ class WorkMeter:
         }
 
 
-def fastest(trial: Callable[[], object]) -> float:
-    """Seconds of the fastest of TRIALS calls: the first one still prepares.
+def fastest(trial: Callable[[], object], device: torch.device) -> float:
+    """Seconds (`clock_of`) of the fastest of TRIALS calls: the first one still prepares.
 
     The trial should end with a number read, so that its device has finished it by then.
     """
-    seconds: list[float] = []
+    clock, seconds = clock_of(device), list[float]()
     for _ in range(TRIALS):
-        started_s = time.perf_counter()
+        started_s = clock()
         trial()
-        seconds.append(time.perf_counter() - started_s)
+        seconds.append(clock() - started_s)
     return min(seconds)

@@ -32,6 +32,11 @@ class Teacher:
         """K, the number of outputs."""
         return len(self.class_names)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.module.parameters()).device
+
     def logits(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Answer images in [0, 1] of any size and of 1 or 3 channels; differentiable."""
         fitted = fit_images(images, size=self.image_size, channels=self.channels)

@@ -230,9 +230,8 @@ class Factory:
 @torch.no_grad()
 def accuracy(teacher: Teacher, split: Split) -> float:
     """Share of right answers to the test images, 0 to 1."""
-    device = next(teacher.module.parameters()).device
     answers = [
-        teacher.logits(images.to(device).float() / 255).argmax(dim=1).cpu()
+        teacher.logits(images.to(teacher.device).float() / 255).argmax(dim=1).cpu()
         for images in torch.split(split.test_images, CHUNK)
     ]
     return (torch.cat(answers) == split.test_labels).double().mean().item()

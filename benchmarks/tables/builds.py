@@ -14,7 +14,7 @@ def run_table(results: Sequence[Result], legend: Legend) -> list[str]:
     """One line per result and seed: code, seconds, memory, and for builds tasks and ETA."""
     columns = [
         *("recipe", "seed", "machine", "code", "build wall / CPU, s", "evaluation wall, s"),
-        *("peak memory, MiB", "recovered tasks", "worst ETA error"),
+        *("peak memory, MiB", "recovered tasks", "worst ETA error, wall / CPU"),
     ]
     return markdown.table(
         columns, [_line(result, run, legend) for result in results for run in result.runs]
@@ -24,7 +24,7 @@ def run_table(results: Sequence[Result], legend: Legend) -> list[str]:
 def _line(result: Result, run: Run, legend: Legend) -> list[str]:
     facts = run.facts
     trace = facts.get("trace", {})
-    eta = trace.get("worst_eta_error")
+    errors = [trace.get(name) for name in ("worst_eta_error", "worst_eta_error_cpu")]
     return [
         f"`{result.name}`",
         str(run.seed),
@@ -34,7 +34,7 @@ def _line(result: Result, run: Run, legend: Legend) -> list[str]:
         f"{facts['evaluation']['wall_s']:.1f}",
         f"{facts['memory']['peak_resident_bytes'] / MIB:.0f}",
         str(trace.get("recovered_tasks", "-")),
-        "-" if eta is None else f"{100 * eta:.0f} %",
+        " / ".join("-" if error is None else f"{100 * error:.0f} %" for error in errors),
     ]
 
 

@@ -214,7 +214,7 @@ def work_meter(run: Run) -> WorkMeter:
         MAIN: config.outer_steps - config.warm_up_steps,
         REFRESH: sum(_remembered_at(run, step) for step in boundaries),
     }
-    return WorkMeter(planned, priors)
+    return WorkMeter(planned, priors, run.device)
 
 
 def skip_done(run: Run, meter: WorkMeter) -> None:

@@ -152,12 +152,12 @@ def rehearse(run: Run) -> dict[str, float]:
     noise = (256 * torch.rand(run.config.batch_images, *shape, generator=rng)).to(torch.uint8)
     one_of_each = {teacher.backbone: teacher for teacher in run.teachers}
     answer_s = {
-        name: fastest(partial(said_of, run, teacher, noise.float() / 255.0))
+        name: fastest(partial(said_of, run, teacher, noise.float() / 255.0), run.device)
         for name, teacher in one_of_each.items()
     }
     trial = replace(run, theta=new_theta(run.theta.params, run.config), rng=rng)
     targets = torch.randn(len(noise), len(run.part(HEAD)["out.bias"]), generator=rng)
-    step_s = fastest(lambda: float(distil_step(trial, noise, targets)))
+    step_s = fastest(lambda: float(distil_step(trial, noise, targets)), run.device)
     mean_answer_s = sum(answer_s[each.backbone] for each in run.teachers) / len(run.teachers)
     batches = image_count(run.config, canvas) / len(noise)
     return {ASK: batches * mean_answer_s, DISTIL: STEPS_A_REPORT * step_s}

@@ -92,7 +92,7 @@ def begin(
         encoder=encoder,
         head=head,
         theta=new_theta(start, config),
-        meter=work_meter(config, canvas, asked),
+        meter=work_meter(config, canvas, asked, device),
         report=report,
     )
 
@@ -129,7 +129,7 @@ def learner_of(run: Run, images: Tensor) -> MetaLearner:
 
 
 def work_meter(
-    config: MultiTeacherConfig, canvas: Canvas, teachers: Sequence[Teacher]
+    config: MultiTeacherConfig, canvas: Canvas, teachers: Sequence[Teacher], device: torch.device
 ) -> WorkMeter:
     """Plan the steps of each kind, with a guess of their costs in image passes through a network.
 
@@ -148,7 +148,7 @@ def work_meter(
         ASK: len(teachers),
         DISTIL: -(-config.steps // STEPS_A_REPORT),
     }
-    return WorkMeter(planned, priors)
+    return WorkMeter(planned, priors, device)
 
 
 def tell(run: Run, stage: str, metrics: Mapping[str, float]) -> None:

@@ -107,7 +107,7 @@ def check_teacher(teacher: Teacher, *, rng: torch.Generator) -> None:
     side, channels = teacher.image_size, teacher.channels
     noise = torch.rand((CHECK_BATCH_SIZE, channels, side, side), generator=rng, device=rng.device)
     with torch.no_grad():
-        logits = teacher.logits(noise.to(next(teacher.module.parameters()).device))
+        logits = teacher.logits(noise.to(teacher.device))
     if logits.shape != (CHECK_BATCH_SIZE, teacher.n_classes):
         raise CheckpointMismatch(
             f"The network gives {logits.shape[-1]} logits, {teacher.n_classes} classes are named."

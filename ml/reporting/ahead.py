@@ -43,7 +43,10 @@ def rehearse(teachers: Sequence[Teacher], size: ReportSize, *, images: int | Non
         return 0.0
     noise = torch.rand(TRIED, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     one_of_each = {teacher.backbone: teacher for teacher in asked.values()}
-    seconds = {name: fastest(partial(_answered, each, noise)) for name, each in one_of_each.items()}
+    seconds = {
+        name: fastest(partial(_answered, each, noise), each.device)
+        for name, each in one_of_each.items()
+    }
     pass_s = sum(seconds[each.backbone] for each in asked.values()) / len(asked) / TRIED
     drawn = size.pictures * (BACKWARDS * LOOKERS * REFINEMENT.steps + min(LABELLERS, len(asked)))
     served = 2 * size.episodes * MAX_WAY * (MAX_QUERIES * len(SHOTS) + sum(SHOTS))

@@ -162,18 +162,11 @@ def initialised(
             channels=canvas.channels,
             mean=canvas.mean,
             std=canvas.std,
-            tensors={name: t.to(device_of(learner)) for name, t in module.state_dict().items()},
+            tensors={name: t.to(learner.device) for name, t in module.state_dict().items()},
         )
         return as_served(exam, made)(question, n_shot)
 
     return accuracy
-
-
-def device_of(learner: Delivered) -> torch.device:
-    """Where a learner computes."""
-    if isinstance(learner, EnsembleLearner):
-        return learner.device
-    return next(iter(learner.tensors.values())).device
 
 
 def beside_one_another(parts: Mapping[int, Tensor]) -> Candidate:

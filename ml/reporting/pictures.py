@@ -54,7 +54,7 @@ def draw_pictures(
     tell: Callable[[], object],
 ) -> Pictures:
     """So many pictures, fewer where they are large, refined a little towards some teachers."""
-    device = next(teachers[0].module.parameters()).device
+    device = teachers[0].device
     count = min(count, MOST_BYTES // (4 * canvas.channels * canvas.image_size**2))
     order = draw_rows(len(teachers), len(teachers), rng).tolist()
     turns = cycle(order)  # one after the other, so that everyone has pictures left to label

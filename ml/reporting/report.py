@@ -6,7 +6,6 @@ report.md has both in numbers). With a labelled validation set it is made on tha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -69,7 +68,7 @@ def make_report(
     panel = choose_panel(teachers, images=images, most_flops=size.teacher_flops, rng=rng)
     drawing = draw_steps(teachers, size.pictures) if validation is None else 0
     planned = {DRAW: drawing, **count_steps(learner, panel, len(SHOTS) * size.episodes)}
-    laps = _Laps(report, planned)
+    laps = _Laps(report, planned, teachers[0].device)
     if validation is None:
         exam = recovered_exam(
             teachers,
@@ -83,7 +82,8 @@ def make_report(
         exam = validation_exam(
             validation.images, validation.labels, episodes=size.episodes, rng=rng
         )
-    ours = on_device(learner, device_of(teachers))
+    device = teachers[0].device
+    ours = learner if isinstance(learner, EnsembleLearner) else learner.to(device)
     confidences = Confidences()
     results = sit(exam, ours, teachers, panel, rng=rng, tell=laps, note=confidences)
     laps.end()
@@ -140,9 +140,9 @@ def by_domain(
 class _Laps:
     """Tells how much of the report is done."""
 
-    def __init__(self, report: Report, planned: Mapping[str, int]) -> None:
+    def __init__(self, report: Report, planned: Mapping[str, int], device: torch.device) -> None:
         self._report, self._total, self._done = report, sum(planned.values()), 0
-        self._meter = WorkMeter(planned, PRIORS)
+        self._meter = WorkMeter(planned, PRIORS, device)
 
     def __call__(self, kind: str) -> None:
         """A step of a kind is done."""
@@ -159,23 +159,6 @@ class _Laps:
             stage=STAGE, step=self._done, total_steps=self._total, fraction=fraction, metrics={}
         )
         self._report(step)
-
-
-def device_of(teachers: Sequence[Teacher]) -> torch.device:
-    """Where a pool computes."""
-    return next(teachers[0].module.parameters()).device
-
-
-def on_device(learner: Delivered, device: torch.device) -> Delivered:
-    """A copy on a device; an ensemble lies where its members do."""
-    if isinstance(learner, EnsembleLearner):
-        return learner
-    projection = learner.projection
-    return replace(
-        learner,
-        tensors={name: tensor.to(device) for name, tensor in learner.tensors.items()},
-        projection=None if projection is None else projection.to(device),
-    )
 
 
 # In words and numbers.

@@ -80,7 +80,7 @@ def choose_panel(
 @torch.no_grad()
 def flops_of(teacher: Teacher) -> int:
     """Operations for one image, in convolutions and linear maps."""
-    device = next(teacher.module.parameters()).device
+    device = teacher.device
     image = torch.zeros(1, teacher.channels, teacher.image_size, teacher.image_size, device=device)
     spent = 0
 

@@ -57,7 +57,7 @@ def toy_run(seed: int, mean: float, *, waypoint: str = "last", cpu: str = "Abacu
         "build": {"wall_s": 12.0, "cpu_s": 6.0},
         "evaluation": {"wall_s": 3.0, "cpu_s": 3.0},
         "memory": {"peak_resident_bytes": 3 << 20, "peak_gpu_bytes": None},
-        "trace": {"recovered_tasks": 77, "worst_eta_error": 0.25},
+        "trace": {"recovered_tasks": 77, "worst_eta_error": 0.25, "worst_eta_error_cpu": 0.05},
     }
     return Run(seed=seed, figures=figures, facts=facts)
 
@@ -126,7 +126,7 @@ def test_a_row_names_accuracy_seeds_episodes_machine_and_command() -> None:
     assert "- A: Abacus, 2 cores" in page
     run = line_with(page, "| `mine` | 1 |")
     assert "`0123456` +" in run
-    assert "| 12.0 / 6.0 | 3.0 | 3 | 77 | 25 % |" in run
+    assert "| 12.0 / 6.0 | 3.0 | 3 | 77 | 25 % / 5 % |" in run
 
 
 def test_a_single_build_is_called_one_and_an_untrained_row_is_not() -> None:
