@@ -21,7 +21,7 @@ class WorkMeter:
     """Turns counts of unequal steps into the share of a run's work that is done.
 
     A kind of step is weighed by the mean of its own durations once it has been seen; until then by
-    what it took in a rehearsal, or else by its prior relative to the kinds that were seen. So
+    what it took in a rehearsal, or else by its prior relative to those seen without one. So
     elapsed * (1 - f) / f predicts the rest.
     Only what is reported depends on the clock, never what is computed.
     """
@@ -68,7 +68,7 @@ class WorkMeter:
         return self._highest
 
     def _costs(self) -> dict[str, float]:
-        seen = [kind for kind, n in self._measured.items() if n]
+        seen = [kind for kind, n in self._measured.items() if n and kind not in self._rehearsed_s]
         expected = sum(self._priors[kind] * self._measured[kind] for kind in seen)
         unit_s = sum(self._spent_s[kind] for kind in seen) / expected if expected else 1.0
         unseen = {kind: prior * unit_s for kind, prior in self._priors.items()} | self._rehearsed_s

@@ -10,26 +10,26 @@ Dims: T tasks of a step, B images, N ways, C channels, S side length.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ml.algorithms.free_config import PRESETS, FreeConfig, configure
-from ml.algorithms.free_run import (
+from ml.algorithms.free_progress import (
+    LEARN,
     MAIN,
+    RECOVER,
     REFRESH,
+    USUAL_SHARE,
     WARM_UP,
-    Run,
-    at_boundary,
-    begin,
-    learner_of,
-    restore,
+    progress_of,
+    recovery_metrics,
     skip_done,
-    state_of,
     work_meter,
 )
+from ml.algorithms.free_run import Run, at_boundary, begin, learner_of, restore, state_of
 from ml.distillation import distillation_loss
 from ml.functional import (
     Params,
@@ -45,7 +45,7 @@ from ml.inversion.recover import Recovery, draw_classes, recover_task, task_logi
 from ml.inversion.stacked import recover_tasks
 from ml.learner import MetaLearner, Offer
 from ml.memory import RememberedTask
-from ml.progress import WorkMeter
+from ml.progress import WorkMeter, fastest
 from ml.replay import (
     maml_adapted,
     maml_query_logits,
@@ -54,7 +54,6 @@ from ml.replay import (
 )
 from ml.types import (
     Episode,
-    Progress,
     Report,
     SaveState,
     Teacher,
@@ -315,26 +314,27 @@ def refresh_memory(run: Run, meter: WorkMeter, report: Report) -> None:
         for slot, recovery in zip(some, recoveries, strict=True):
             run.memory.refresh(slot, recovery.images)
         fraction = max(meter.lap(REFRESH) for _ in some)
-        report(_progress(run, REFRESH, fraction, {}))
+        report(progress_of(run, REFRESH, fraction, {}))
 
 
-def _recovery_metrics(run: Run, recoveries: Sequence[Recovery], seconds: float) -> dict[str, float]:
-    run.recovered_tasks += len(recoveries)
-    return {
-        "recovery_loss": sum(r.loss for r in recoveries) / len(recoveries),
-        "recovery_accuracy": sum(r.accuracy for r in recoveries) / len(recoveries),
-        "recovered_tasks_per_s": len(recoveries) / seconds,
-    }
-
-
-def _progress(run: Run, stage: str, fraction: float, metrics: dict[str, float]) -> Progress:
-    return Progress(
-        stage=stage,
-        step=run.step,
-        total_steps=run.config.outer_steps,
-        fraction=fraction,
-        metrics={**metrics, "recovered_tasks": float(run.recovered_tasks)},
-    )
+def rehearse(run: Run) -> float:
+    """Seconds of a main step beside its recoveries, tried on noise; the run stays as it is."""
+    config = replace(run.config, memory_tasks=run.config.tasks_per_step)
+    trial = begin(run.teachers, config, torch.Generator().manual_seed(0), run.device)
+    at_hand, side = list[TaskAtHand](), trial.canvas.image_size
+    for task in draw_tasks(trial):
+        shape = (len(task.classes) * config.images_per_class, trial.canvas.channels, side, side)
+        images = torch.rand(shape, generator=trial.rng).to(run.device)
+        trial.memory.put(task, images)
+        teacher = trial.teachers[task.teacher]
+        at_hand.append(TaskAtHand(teacher=teacher, classes=task.classes, images=images))
+    seconds = fastest(lambda: measure_alignment(trial, at_hand), run.device)
+    if config.bell:
+        seconds += fastest(lambda: distill_in_rounds(trial, at_hand), run.device)
+    if config.replay != "off":
+        batches = USUAL_SHARE * config.replay_max_batches
+        seconds += batches * fastest(lambda: replay_batch(trial), run.device)
+    return seconds
 
 
 def train(
@@ -368,7 +368,7 @@ def train(
         InvalidConfig: if resume_from belongs to another config or pool.
     """
     run = begin(teachers, config, rng, device)
-    meter = work_meter(run)
+    meter = work_meter(run, rehearse(run))
     if resume_from is not None:
         restore(run, resume_from)
         skip_done(run, meter)
@@ -378,14 +378,15 @@ def train(
         tasks = draw_tasks(run)
         started = time.perf_counter()
         recoveries = recover(run, tasks, warm_up=warm_up)
-        metrics = _recovery_metrics(run, recoveries, time.perf_counter() - started)
+        metrics = recovery_metrics(run, recoveries, time.perf_counter() - started)
         update_meta_generator(run, recoveries)
+        fraction = meter.lap(WARM_UP if warm_up else RECOVER)
         if not warm_up:
             remember(run, tasks, recoveries)
             metrics |= meta_train(run, tasks, recoveries)
+            fraction = meter.lap(LEARN)
         run.step += 1
-        stage = WARM_UP if warm_up else MAIN
-        report(_progress(run, stage, meter.lap(stage), metrics))
+        report(progress_of(run, WARM_UP if warm_up else MAIN, fraction, metrics))
         if at_boundary(run):
             save(state_of(run))
             if offer is not None:

@@ -24,14 +24,12 @@ from ml.functional import (
 from ml.inversion.generator import Generator, new_generator
 from ml.learner import MetaLearner
 from ml.memory import TaskMemory, key_classes
-from ml.progress import WorkMeter
 from ml.state import identity_of
 from ml.student import deliver, new_network
 from ml.types import Teacher, TrainingState
 
 MAX_MEMORY_BYTES = 2 << 30  # of recovered images: 256 tasks at 84 pixels; fewer above
 LEARNER_BETAS = (0.9, 0.999)  # Adam's own; the published code leaves them alone
-WARM_UP, MAIN, REFRESH = "warm-up", "recover, align, replay", "refresh memory"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -187,46 +185,3 @@ def restore(run: Run, state: TrainingState) -> None:
     run.step = int(str(scalars["step"]))
     run.recovered_tasks = int(str(scalars["recovered_tasks"]))
     run.memory.restore({n: v for n, v in scalars.items() if isinstance(v, list)})
-
-
-def work_meter(run: Run) -> WorkMeter:
-    """Plan the steps of each kind, with a guess of their costs in image passes.
-
-    A recovery step passes each image through generator, teacher and learner, there and back, three
-    passes each; a learner's step on an image counts three.
-    """
-    config = run.config
-    task_images = config.images_per_class * config.n_way
-    recovery = 6.0 * config.adapt_steps * task_images
-    rounds = (config.alignment_rounds * config.inner_steps if config.bell else 0) + 1
-    episode = (config.replay_shots + config.replay_queries) * (config.replay_ways or config.n_way)
-    passes = 3.0 * (2.0 * config.replay_steps + 1.0 if config.replay == "maml" else 1.0)
-    batches = 0.7 * config.replay_max_batches if config.replay != "off" else 0.0
-    priors = {
-        WARM_UP: config.tasks_per_step * recovery,
-        MAIN: config.tasks_per_step * (recovery + 4.0 * rounds * task_images)
-        + batches * config.replay_episodes * episode * passes,
-        REFRESH: recovery,
-    }
-    boundaries = range(config.save_every, config.outer_steps, config.save_every)
-    planned = {
-        WARM_UP: config.warm_up_steps,
-        MAIN: config.outer_steps - config.warm_up_steps,
-        REFRESH: sum(_remembered_at(run, step) for step in boundaries),
-    }
-    return WorkMeter(planned, priors, run.device)
-
-
-def skip_done(run: Run, meter: WorkMeter) -> None:
-    """Tell the meter what an earlier process did."""
-    config = run.config
-    meter.skip(WARM_UP, min(run.step, config.warm_up_steps))
-    meter.skip(MAIN, max(run.step - config.warm_up_steps, 0))
-    earlier = range(config.save_every, run.step, config.save_every)
-    meter.skip(REFRESH, sum(_remembered_at(run, step) for step in earlier))
-
-
-def _remembered_at(run: Run, step: int) -> int:
-    """Tasks in memory after so many steps."""
-    kept = run.config.tasks_per_step if run.config.memory == "all" else 1
-    return min(max(step - run.config.warm_up_steps, 0) * kept, run.memory.capacity)

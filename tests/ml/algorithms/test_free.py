@@ -6,7 +6,8 @@ import pytest
 import torch
 from toy_pool import CPU, seeded, stripes, toy_teacher, toy_teachers
 
-from ml.algorithms import ALGORITHMS
+from ml import progress
+from ml.algorithms import ALGORITHMS, free
 from ml.algorithms.free import PRESETS, FreeConfig, configure, draw_tasks, train
 from ml.algorithms.free_config import CHOICES
 from ml.algorithms.free_run import begin, memory_capacity
@@ -107,6 +108,49 @@ def test_a_state_holds_no_image_and_no_class_name():
     assert all(name.startswith(owned) for name in sizes)
     assert image_numbers not in [shape[-1] for shape in sizes.values() if shape]
     assert "direction" not in str(saved[-1].scalars)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        {"recover": 1.0, "distill_in_rounds": 90.0, "replay_batch": 1.0},
+        {"recover": 90.0, "distill_in_rounds": 1.0, "replay_batch": 1.0},
+        {"recover": 1.0, "distill_in_rounds": 1.0, "replay_batch": 90.0},
+    ],
+)
+def test_the_remaining_time_is_right_before_a_main_step_was_seen(monkeypatch, seconds):
+    now_s, spent_s, runs = [0.0], [], []
+    monkeypatch.setattr(progress.time, "thread_time", lambda: now_s[0])
+
+    def slow(name, own_s):
+        original = getattr(free, name)
+
+        def slowed(run, *rest, **named):
+            now_s[0] += own_s
+            if run is runs[0]:  # and no trial
+                spent_s.append(own_s)
+            return original(run, *rest, **named)
+
+        monkeypatch.setattr(free, name, slowed)
+
+    def begun(*rest):
+        runs.append(begin(*rest))
+        return runs[-1]
+
+    monkeypatch.setattr(free, "begin", begun)
+    for name, own_s in seconds.items():
+        slow(name, own_s)
+    told = []
+
+    def report(at):
+        told.append((sum(spent_s), at.fraction))
+
+    # As many batches of replay as are reckoned with, and nothing recovered anew.
+    usual = {"replay_max_batches": 7, "replay_patience": 7, "save_every": 100}
+    monkeypatch.setattr(free, "USUAL_SHARE", 1.0)
+    run(replace(SHORT, **usual, warm_up_steps=2, outer_steps=8), report=report)
+    total_s = sum(spent_s)
+    assert [done_s / fraction for done_s, fraction in told] == [pytest.approx(total_s)] * 8
 
 
 def test_nothing_is_written_to_disk(tmp_path, monkeypatch):
