@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-TRIALS = 3
+TRIALS = 2
 
 
 def clock_of(device: torch.device) -> Callable[[], float]:
