@@ -27,7 +27,12 @@ class WorkMeter:
     """
 
     def __init__(
-        self, planned: Mapping[str, int], priors: Mapping[str, float], device: torch.device
+        self,
+        planned: Mapping[str, int],
+        priors: Mapping[str, float],
+        device: torch.device,
+        *,
+        started_s: float | None = None,
     ) -> None:
         """Start the clock.
 
@@ -35,6 +40,7 @@ class WorkMeter:
             planned: how many steps of each kind the run has.
             priors: what one step of each kind is expected to cost, in any common unit.
             device: where the steps compute; the thread that counts them is the one that takes them.
+            started_s: what `clock_of` the device read when the run began; None is now.
         """
         self._planned, self._priors = dict(planned), dict(priors)
         self._done = dict.fromkeys(planned, 0)
@@ -42,7 +48,8 @@ class WorkMeter:
         self._spent_s = dict.fromkeys(planned, 0.0)
         self._rehearsed_s: dict[str, float] = {}
         self._clock = clock_of(device)
-        self._last_s = self._clock()
+        self._last_s = self._clock() if started_s is None else started_s
+        self._prepared_s = 0.0
         self._highest = 0.0
 
     def skip(self, kind: str, count: int) -> None:
@@ -50,9 +57,14 @@ class WorkMeter:
         self._done[kind] += count
 
     def rehearsed(self, seconds: Mapping[str, float]) -> None:
-        """Learn what a step of some kinds took in a trial that is no part of the run."""
+        """Learn what a step of some kinds took in a trial; the time since the start was for that.
+
+        It counts as work that is done: a short run that prepares for long is not a slow one.
+        """
         self._rehearsed_s.update(seconds)
-        self._last_s = self._clock()
+        now_s = self._clock()
+        self._prepared_s += now_s - self._last_s
+        self._last_s = now_s
 
     def lap(self, kind: str) -> float:
         """Count one step that has just ended; returns the fraction done, which never falls."""
@@ -62,8 +74,8 @@ class WorkMeter:
         self._measured[kind] += 1
         self._done[kind] = min(self._done[kind] + 1, self._planned[kind])
         costs = self._costs()
-        total = sum(costs[kind] * n for kind, n in self._planned.items())
-        done = sum(costs[kind] * n for kind, n in self._done.items())
+        total = self._prepared_s + sum(costs[kind] * n for kind, n in self._planned.items())
+        done = self._prepared_s + sum(costs[kind] * n for kind, n in self._done.items())
         self._highest = max(self._highest, min(done / total, 1.0) if total else 1.0)
         return self._highest
 

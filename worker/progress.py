@@ -24,7 +24,7 @@ class ProgressLog:
         self._context = context
         self._run = run
         self._started = self._written = time.monotonic()
-        self._first_fraction: float | None = None
+        self._first: tuple[float, float] | None = None
         self.last: Progress | None = None
         self._written_stage: str | None = None
 
@@ -32,9 +32,9 @@ class ProgressLog:
         """Note where the run stands; write it down if it is time."""
         self._context.check_stop()
         self.last = progress
-        if self._first_fraction is None:
-            self._first_fraction = progress.fraction
         now = time.monotonic()
+        if self._first is None:
+            self._first = (now, progress.fraction)
         pause = max(LEAST_BETWEEN_S, (now - self._started) * SHARE_OF_RUN)
         if now - self._written < pause and progress.stage == self._written_stage:
             return
@@ -47,11 +47,15 @@ class ProgressLog:
         return time.monotonic() - self._started
 
     def eta_s(self, progress: Progress) -> float | None:
-        """Seconds left, if the rest goes as fast as this attempt went so far."""
-        done = progress.fraction - (self._first_fraction or 0.0)
-        if done <= 0:
+        """Seconds left, if the rest goes as fast as it went since this attempt's first report.
+
+        What came before that report was loading models, or an earlier attempt's work.
+        """
+        if self._first is None or progress.fraction <= self._first[1]:
             return None
-        return self.seconds * (1 - progress.fraction) / done
+        started, fraction = self._first
+        elapsed_s = time.monotonic() - started
+        return elapsed_s * (1 - progress.fraction) / (progress.fraction - fraction)
 
     def _write(self, progress: Progress) -> None:
         eta_s = self.eta_s(progress)

@@ -45,7 +45,7 @@ from ml.inversion.recover import Recovery, draw_classes, recover_task, task_logi
 from ml.inversion.stacked import recover_tasks
 from ml.learner import MetaLearner, Offer
 from ml.memory import RememberedTask
-from ml.progress import WorkMeter, fastest
+from ml.progress import WorkMeter, clock_of, fastest
 from ml.replay import (
     maml_adapted,
     maml_query_logits,
@@ -367,8 +367,9 @@ def train(
         UnusablePool: if fewer than two teachers have two classes or more.
         InvalidConfig: if resume_from belongs to another config or pool.
     """
+    started_s = clock_of(device)()
     run = begin(teachers, config, rng, device)
-    meter = work_meter(run, rehearse(run))
+    meter = work_meter(run, rehearse(run), started_s=started_s)
     if resume_from is not None:
         restore(run, resume_from)
         skip_done(run, meter)

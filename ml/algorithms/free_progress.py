@@ -14,12 +14,13 @@ RECOVER, LEARN = "recover", "align, replay"
 USUAL_SHARE = 0.7  # of the batches that a step may replay
 
 
-def work_meter(run: Run, learning_s: float) -> WorkMeter:
+def work_meter(run: Run, learning_s: float, *, started_s: float) -> WorkMeter:
     """Plan the steps of each kind; before they are seen, recoveries count as long as each other.
 
     Args:
         run: its config and memory count.
         learning_s: what aligning and replaying take in a main step, from a rehearsal.
+        started_s: what the device's clock read when the run began.
     """
     config = run.config
     boundaries = range(config.save_every, config.outer_steps, config.save_every)
@@ -30,7 +31,8 @@ def work_meter(run: Run, learning_s: float) -> WorkMeter:
         LEARN: config.outer_steps - config.warm_up_steps,
         REFRESH: sum(_remembered_at(run, step) for step in boundaries),
     }
-    meter = WorkMeter(planned, {kind: float(tasks[kind]) for kind in planned}, run.device)
+    priors = {kind: float(tasks[kind]) for kind in planned}
+    meter = WorkMeter(planned, priors, run.device, started_s=started_s)
     meter.rehearsed({LEARN: learning_s})
     return meter
 

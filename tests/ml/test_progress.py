@@ -55,16 +55,16 @@ def test_a_resumed_run_starts_at_what_was_done(clock):
     assert meter.lap("a") == pytest.approx(3 / 4)
 
 
-def test_what_was_rehearsed_weighs_as_it_took_and_gives_way_to_what_is_seen(clock):
+def test_what_was_rehearsed_weighs_as_it_took_gives_way_to_what_is_seen_and_is_done_itself(clock):
     meter = progress.WorkMeter({"a": 2, "b": 2}, {"a": 1.0, "b": 1.0}, CPU)
     clock.now_s += 100.0
     meter.rehearsed({"b": 9.0})
     clock.now_s += 1.0
-    assert meter.lap("a") == pytest.approx(1 / 20)
+    assert meter.lap("a") == pytest.approx(101 / 120)
     clock.now_s += 1.0
-    assert meter.lap("a") == pytest.approx(2 / 20)
+    assert meter.lap("a") == pytest.approx(102 / 120)
     clock.now_s += 6.0
-    assert meter.lap("b") == pytest.approx(8 / 14)
+    assert meter.lap("b") == pytest.approx(108 / 114)
 
 
 def test_on_a_cpu_another_programs_turn_weighs_nothing_and_elsewhere_waiting_does(monkeypatch):

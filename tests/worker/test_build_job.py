@@ -164,7 +164,7 @@ def test_a_run_that_lost_its_lease_delivers_nothing(
     assert not [key for key in context.store.keys("") if key.startswith("meta-learners/")]
 
 
-def test_progress_writes_a_changed_stage_and_an_eta_from_this_attempts_own_speed(
+def test_progress_writes_a_changed_stage_and_an_eta_from_the_speed_since_the_first_report(
     context: JobContext, ready_models: MakeModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready_models(2)
@@ -173,6 +173,7 @@ def test_progress_writes_a_changed_stage_and_an_eta_from_this_attempts_own_speed
     now = [100.0]
     monkeypatch.setattr("worker.progress.time.monotonic", lambda: now[0])
     log = ProgressLog(context, run)
+    now[0] += 30  # models are loaded
     log(Progress(stage="a", step=50, total_steps=100, fraction=0.5))
     now[0] += 10
     log(Progress(stage="a", step=60, total_steps=100, fraction=0.6, metrics={"loss": 1.5}))

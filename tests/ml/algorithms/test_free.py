@@ -118,39 +118,27 @@ def test_a_state_holds_no_image_and_no_class_name():
         {"recover": 1.0, "distill_in_rounds": 1.0, "replay_batch": 90.0},
     ],
 )
-def test_the_remaining_time_is_right_before_a_main_step_was_seen(monkeypatch, seconds):
-    now_s, spent_s, runs = [0.0], [], []
+def test_the_time_it_will_take_is_right_before_a_main_step_was_seen(monkeypatch, seconds):
+    now_s, told = [0.0], []
     monkeypatch.setattr(progress.time, "thread_time", lambda: now_s[0])
 
     def slow(name, own_s):
         original = getattr(free, name)
 
-        def slowed(run, *rest, **named):
+        def slowed(*args, **named):
             now_s[0] += own_s
-            if run is runs[0]:  # and no trial
-                spent_s.append(own_s)
-            return original(run, *rest, **named)
+            return original(*args, **named)
 
         monkeypatch.setattr(free, name, slowed)
 
-    def begun(*rest):
-        runs.append(begin(*rest))
-        return runs[-1]
-
-    monkeypatch.setattr(free, "begin", begun)
     for name, own_s in seconds.items():
         slow(name, own_s)
-    told = []
-
-    def report(at):
-        told.append((sum(spent_s), at.fraction))
-
     # As many batches of replay as are reckoned with, and nothing recovered anew.
     usual = {"replay_max_batches": 7, "replay_patience": 7, "save_every": 100}
     monkeypatch.setattr(free, "USUAL_SHARE", 1.0)
-    run(replace(SHORT, **usual, warm_up_steps=2, outer_steps=8), report=report)
-    total_s = sum(spent_s)
-    assert [done_s / fraction for done_s, fraction in told] == [pytest.approx(total_s)] * 8
+    config = replace(SHORT, **usual, warm_up_steps=2, outer_steps=8)
+    run(config, report=lambda at: told.append((now_s[0], at.fraction)))
+    assert [elapsed_s / share for elapsed_s, share in told] == [pytest.approx(now_s[0])] * 8
 
 
 def test_nothing_is_written_to_disk(tmp_path, monkeypatch):
