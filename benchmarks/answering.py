@@ -92,6 +92,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "pool": pool.facts(),
         "rounds": options.rounds,
+        "asked": options.asked,
         "image_size": subjects[LEARNER].image_size,
         "machine": describe_machine(device),
         "code": describe_code(),

@@ -43,4 +43,5 @@ def _cells(subject: Mapping[str, Any], requests: Sequence[str]) -> list[str]:
 
 
 def _command(record: Mapping[str, Any]) -> str:
-    return f"python -m benchmarks.answering --pool POOL --pool-name {record['pool']['name']}"
+    name, sizes = record["pool"]["name"], f"--asked {record['asked']} --rounds {record['rounds']}"
+    return f"python -m benchmarks.answering --pool POOL --pool-name {name} {sizes}"

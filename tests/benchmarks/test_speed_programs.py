@@ -107,7 +107,7 @@ def test_the_ensembles_cost_stands_beside_the_learners(
     assert all(each["memory_bytes"] > 0 for each in record["subjects"])
     page = "\n".join(answering_tables([record], Legend([], [record])))
     assert "| recipe ensemble, all 3 teachers asked | " in page
-    assert "--pool POOL --pool-name toys" in page
+    assert "--pool POOL --pool-name toys --asked 1 --rounds 2" in page
 
 
 def test_ratios_of_times_are_geometric_means_over_rounds() -> None:
