@@ -9,7 +9,6 @@ the median of a few.
 """
 
 import argparse
-import math
 import multiprocessing
 import statistics
 import tempfile
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.data import BenchmarkError
-from benchmarks.intervals import t_half_width
+from benchmarks.intervals import geometric_mean
 from benchmarks.machine import describe_code, describe_machine, peak_memory, reset_peak_memory
 from benchmarks.pool import find_pool, read_pool
 from benchmarks.results import RESULTS, write_record
@@ -171,13 +170,8 @@ def noise_of(learner: Delivered, device: torch.device) -> Tensor:
 
 def ratio_of(seconds: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     """Times over the base's, round by round, and the median time."""
-    logs = [math.log(ours / theirs) for ours, theirs in zip(seconds, base, strict=True)]
-    half, ratio = t_half_width(logs), math.exp(statistics.fmean(logs))
-    return {
-        "ratio": ratio,
-        "ratio_95": None if half is None else [ratio / math.exp(half), ratio * math.exp(half)],
-        "median_s": statistics.median(seconds),
-    }
+    ratio, interval = geometric_mean([a / b for a, b in zip(seconds, base, strict=True)])
+    return {"ratio": ratio, "ratio_95": interval, "median_s": statistics.median(seconds)}
 
 
 # Operations and memory.

@@ -43,6 +43,13 @@ def t_half_width(values: Sequence[float]) -> float | None:
     return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
+def geometric_mean(ratios: Sequence[float]) -> tuple[float, list[float] | None]:
+    """Of positive ratios, with its 95 % t interval taken on their logarithms; None for one."""
+    logs = [math.log(ratio) for ratio in ratios]
+    mean, half = math.exp(statistics.fmean(logs)), t_half_width(logs)
+    return mean, None if half is None else [mean / math.exp(half), mean * math.exp(half)]
+
+
 def summarise(by_seed: Mapping[int, Accuracy]) -> Summary:
     """Mean over seeds.
 

@@ -7,7 +7,6 @@ as well, where the difference of their gradients is not rounding's.
 """
 
 import argparse
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from benchmarks.intervals import t_half_width
+from benchmarks.intervals import geometric_mean
 from benchmarks.machine import describe_code, describe_machine
 from benchmarks.results import RESULTS, write_record
 from benchmarks.roofline import seconds_of
@@ -76,13 +75,12 @@ def case_of(n_shot: int, options: argparse.Namespace, device: torch.device) -> d
     for work in works:
         work()  # warm up
     rounds = [[seconds_of(work, device) for work in works] for _ in range(options.rounds)]
-    logs = [math.log(loop / at_once) for loop, at_once in rounds]
-    half, ratio = t_half_width(logs), math.exp(statistics.fmean(logs))
+    ratio, interval = geometric_mean([loop / at_once for loop, at_once in rounds])
     loop, at_once = (work() for work in works_of(n_shot, options, device, torch.float64))
     return {
         "n_shot": n_shot,
         "speed_up": ratio,
-        "speed_up_95": None if half is None else [ratio / math.exp(half), ratio * math.exp(half)],
+        "speed_up_95": interval,
         "loop_s": statistics.fmean(each[0] for each in rounds),
         "at_once_s": statistics.fmean(each[1] for each in rounds),
         "largest_difference": max(float((loop[n] - at_once[n]).abs().max()) for n in loop),

@@ -7,7 +7,6 @@ interval. Memory is the peak above what the process held before (the GPU's, on a
 """
 
 import argparse
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.data import BenchmarkError
-from benchmarks.intervals import t_half_width
+from benchmarks.intervals import geometric_mean
 from benchmarks.machine import describe_code, describe_machine, peak_memory, reset_peak_memory
 from benchmarks.pool import find_pool, read_pool
 from benchmarks.results import RESULTS, write_record
@@ -165,8 +164,7 @@ def summary_of(
 ) -> dict[str, Any]:
     """Ratio to the base, seconds, memory, and what the roof would allow."""
     own, base = seconds[way.name], seconds[BASE]
-    logs = [math.log(theirs / ours) for ours, theirs in zip(own, base, strict=True)]
-    half, ratio = t_half_width(logs), math.exp(statistics.fmean(logs))
+    ratio, interval = geometric_mean([b / a for a, b in zip(own, base, strict=True)])
     cost = replace(cost, operations=operations_per_task * way.tasks)
     reduced = way.config.precision == "bfloat16"
     rates = measured_rates(device, torch.bfloat16 if reduced else torch.float32)
@@ -175,7 +173,7 @@ def summary_of(
         "precision": way.config.precision,
         "tasks": way.tasks,
         "speed_up": ratio,
-        "speed_up_95": None if half is None else [ratio / math.exp(half), ratio * math.exp(half)],
+        "speed_up_95": interval,
         "seconds_per_task": statistics.fmean(own),
         "memory_bytes": memory_bytes,
         "operations_per_task": operations_per_task,

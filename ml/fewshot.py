@@ -105,15 +105,13 @@ def classifier_for(
         UnusableSupport: if labels and images do not fit together, or the ways do not fit.
     """
     check_support(meta_learner, support_images, support_labels, n_way)
+    device = meta_learner.device
+    support, labels = support_images.to(device), support_labels.to(device)
     if isinstance(meta_learner, EnsembleLearner):
         asked = meta_learner.teachers_asked if teachers_asked is None else teachers_asked
-        device = meta_learner.device
-        support, labels = support_images.to(device), support_labels.to(device)
         return classify_together(meta_learner, support, labels, n_way, asked)
-    device = meta_learner.device
-    support = to_form(meta_learner, support_images.to(device))
     adapt_to = ADAPTATIONS[meta_learner.adaptation.kind]
-    return adapt_to(meta_learner, support, support_labels.to(device), n_way).eval()
+    return adapt_to(meta_learner, to_form(meta_learner, support), labels, n_way).eval()
 
 
 def check_support(meta_learner: Delivered, images: Tensor, labels: Tensor, n_way: int) -> None:
