@@ -7,12 +7,14 @@ P principal axes.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ml.inversion.precision import Precision, computing_in
+from ml.progress import fastest
 from ml.shapes import Float
 from ml.types import Teacher, fit_images, normalize
 
@@ -141,7 +143,9 @@ class PrincipalAxes:
         return (answers - self.mean) @ self.axes * scales
 
 
-def principal_axes(answers: Float[Tensor, "b a"], n_axes: int) -> PrincipalAxes:
+def principal_axes(
+    answers: Float[Tensor, "b a"], n_axes: int, *, spare: int = SPARE_AXES
+) -> PrincipalAxes:
     """The leading eigenvectors of the answers' covariance; fewer where answers are shorter.
 
     Of many numbers they are found by subspace iteration from a random start (Halko et al. 2011,
@@ -152,7 +156,7 @@ def principal_axes(answers: Float[Tensor, "b a"], n_axes: int) -> PrincipalAxes:
     centred = answers - mean
     total = float(centred.square().sum()) / len(answers)
     n_axes = min(n_axes, answers.shape[1])
-    rank = n_axes + SPARE_AXES
+    rank = n_axes + spare
     if rank * EXACT_SHARE < min(centred.shape):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # noqa: TID251  # svd_lowrank takes no generator
@@ -173,3 +177,15 @@ def principal_axes(answers: Float[Tensor, "b a"], n_axes: int) -> PrincipalAxes:
         variances=leading,
         kept=float(leading.sum()) / max(total, 1e-12),
     )
+
+
+def axes_seconds(images: int, numbers: int, n_axes: int, device: torch.device) -> float:
+    """Seconds (`clock_of` the device) that principal_axes will take, tried on noise.
+
+    Whichever way it goes, its cost grows with the cube of all its sizes; the trial has a quarter of
+    each.
+    """
+    shape = (max(images // 4, 2), max(numbers // 4, 2))
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    trial = partial(principal_axes, noise, max(n_axes // 4, 1), spare=SPARE_AXES // 4)
+    return 64 * fastest(trial, device)

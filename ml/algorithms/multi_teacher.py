@@ -25,19 +25,22 @@ from ml.algorithms.multi_teacher_run import (
     DRAW,
     ENCODER,
     HEAD,
+    PLACE,
+    SETTLE,
     STEPS_A_REPORT,
     Run,
     batch_sizes,
     begin,
     image_count,
     learner_of,
+    most_numbers,
     new_theta,
     restore,
     said_width,
     state_of,
     tell,
 )
-from ml.answers import answers_from, features_of, principal_axes, side_by_side
+from ml.answers import answers_from, axes_seconds, features_of, principal_axes, side_by_side
 from ml.drawing import draw_images
 from ml.functional import apply, gradients
 from ml.inversion.precision import computing_in
@@ -48,8 +51,6 @@ from ml.types import Report, SaveState, Teacher, TrainingState, discard, silent
 
 __all__ = ["PRESETS", "MultiTeacherConfig", "configure", "train"]
 
-MOST_NUMBERS = 16_384  # of what all teachers say of a picture: beyond, random sums of them
-MAX_SAID_BYTES = 4 << 30
 WARM_UP = 0.2  # share of the steps in which the step size rises
 
 
@@ -86,11 +87,13 @@ def make_targets(run: Run, images: Tensor) -> Tensor:
         parts_of(run, images),
         images=len(images),
         width=said_width(config, run.teachers),
-        most=max(min(MOST_NUMBERS, MAX_SAID_BYTES // (4 * len(images))), config.axes),
+        most=most_numbers(config, len(images)),
         rng=torch.Generator().manual_seed(run.image_seed),
     )
     axes = principal_axes(together, config.axes)
-    return F.normalize(axes.project(together, flattening=config.flattening), dim=1)
+    targets = F.normalize(axes.project(together, flattening=config.flattening), dim=1)
+    tell(run, PLACE, {})
+    return targets
 
 
 def parts_of(run: Run, images: Tensor) -> Iterator[Tensor]:
@@ -143,24 +146,31 @@ def step_size(step: int, config: MultiTeacherConfig) -> float:
 
 
 def rehearse(run: Run) -> dict[str, float]:
-    """Seconds of a teacher's answers and of a report's steps, tried on noise; the run stays as is.
+    """Seconds of a step of each kind but drawing, which comes first, tried on noise.
 
-    Drawing needs no rehearsal: it comes first.
+    The run stays as it is.
     """
-    canvas, rng = run.canvas, torch.Generator().manual_seed(0)
+    config, canvas, rng = run.config, run.canvas, torch.Generator().manual_seed(0)
     shape = (canvas.channels, canvas.image_size, canvas.image_size)
-    noise = (256 * torch.rand(run.config.batch_images, *shape, generator=rng)).to(torch.uint8)
+    noise = (256 * torch.rand(config.batch_images, *shape, generator=rng)).to(torch.uint8)
     one_of_each = {teacher.backbone: teacher for teacher in run.teachers}
     answer_s = {
         name: fastest(partial(said_of, run, teacher, noise.float() / 255.0), run.device)
         for name, teacher in one_of_each.items()
     }
-    trial = replace(run, theta=new_theta(run.theta.params, run.config), rng=rng)
+    trial = replace(run, theta=new_theta(run.theta.params, config), rng=rng)
     targets = torch.randn(len(noise), len(run.part(HEAD)["out.bias"]), generator=rng)
     step_s = fastest(lambda: float(distil_step(trial, noise, targets)), run.device)
     mean_answer_s = sum(answer_s[each.backbone] for each in run.teachers) / len(run.teachers)
-    batches = image_count(run.config, canvas) / len(noise)
-    return {ASK: batches * mean_answer_s, DISTIL: STEPS_A_REPORT * step_s}
+    images = image_count(config, canvas)
+    batches, width = images / len(noise), said_width(config, run.teachers)
+    numbers = min(width, most_numbers(config, images))
+    return {
+        ASK: batches * mean_answer_s,
+        PLACE: axes_seconds(images, numbers, config.axes, run.device),
+        DISTIL: STEPS_A_REPORT * step_s,
+        SETTLE: batches * fastest(partial(learner_of, trial, noise), run.device),
+    }
 
 
 def train(
@@ -183,8 +193,8 @@ def train(
         config: all numbers.
         rng: a CPU generator, the only source of randomness.
         device: where to compute.
-        report: called once per batch of pictures, per teacher, and per STEPS_A_REPORT steps; may
-            raise to cancel.
+        report: called once per batch of pictures, per teacher, per STEPS_A_REPORT steps, and when
+            the axes are found and the learner is whole; may raise to cancel.
         save: called with the state every `save_every` steps; holds no image.
         offer: called then, too, with the step and the learner as it stands.
         resume_from: a state that `save` was given, by a run with the same arguments.
@@ -210,4 +220,6 @@ def train(
             save(state_of(run))
             if offer is not None:
                 offer(run.step, learner_of(run, images))
-    return learner_of(run, images)
+    learner = learner_of(run, images)
+    tell(run, SETTLE, {})
+    return learner

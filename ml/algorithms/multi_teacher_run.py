@@ -20,7 +20,10 @@ from ml.state import identity_of
 from ml.student import deliver, folded_head, new_head, new_network
 from ml.types import Progress, Report, Teacher, TrainingState
 
-DRAW, ASK, DISTIL = "draw and refine images", "ask the teachers", "distil"
+DRAW, ASK, PLACE = "draw and refine images", "ask the teachers", "find principal axes"
+DISTIL, SETTLE = "distil", "measure BatchNorm"
+MOST_NUMBERS = 16_384  # of what all teachers say of a picture: beyond, random sums of them
+MAX_SAID_BYTES = 4 << 30
 MAX_IMAGE_BYTES = 2 << 30  # of drawn images, a byte a number: 700,000 of 32 pixels, fewer above
 BETAS = (0.9, 0.999)
 STEPS_A_REPORT = 20
@@ -109,6 +112,11 @@ def said_width(config: MultiTeacherConfig, teachers: Sequence[Teacher]) -> int:
     return answers + features
 
 
+def most_numbers(config: MultiTeacherConfig, images: int) -> int:
+    """How many numbers of a picture are kept of all that teachers say: what memory holds."""
+    return max(min(MOST_NUMBERS, MAX_SAID_BYTES // (4 * images)), config.axes)
+
+
 def learner_of(run: Run, images: Tensor) -> MetaLearner:
     """The learner as it stands, with BatchNorm statistics measured on the pictures."""
     batches = batch_sizes(len(images), CHUNK)
@@ -141,12 +149,16 @@ def work_meter(
     priors = {
         DRAW: batches[0] * (2.0 + 4.0 * config.refine_steps * lookers),
         ASK: float(count),
+        PLACE: float(count),
         DISTIL: 3.0 * config.batch_size * STEPS_A_REPORT,
+        SETTLE: 2.0 * count,
     }
     planned = {
         DRAW: len(batches),
         ASK: len(teachers),
+        PLACE: 1,
         DISTIL: -(-config.steps // STEPS_A_REPORT),
+        SETTLE: 1,
     }
     return WorkMeter(planned, priors, device)
 

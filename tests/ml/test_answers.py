@@ -5,10 +5,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from toy_pool import seeded, stripes, toy_teachers
 
+from ml import answers
 from ml.answers import (
     MOST_CLASSES,
     answer_width,
     answers_of,
+    axes_seconds,
     hellinger,
     principal_axes,
     side_by_side,
@@ -107,6 +109,23 @@ def test_axes_of_more_numbers_than_images_are_the_covariances_which_is_never_mad
     assert torch.allclose(axes.axes.T @ covariance @ axes.axes, diagonal, atol=1e-9)
     true = torch.linalg.eigvalsh(covariance).flip(0)[:wanted].clamp_min(0.0)
     assert torch.allclose(axes.variances, true, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("images", "numbers"), [(1_600, 800), (1_600, 200)], ids=["subspace", "exact"]
+)
+def test_the_time_of_axes_is_tried_on_a_quarter_and_foretold_in_proportion(
+    images: int, numbers: int, monkeypatch
+) -> None:
+    def operations(trial, _) -> float:
+        with FlopCounterMode(display=False) as flops:
+            trial()
+        return float(flops.get_total_flops())
+
+    monkeypatch.setattr(answers, "fastest", operations)
+    noise = torch.randn(images, numbers, generator=seeded(5))
+    whole = operations(lambda: principal_axes(noise, 64), None)
+    assert axes_seconds(images, numbers, 64, torch.device("cpu")) == pytest.approx(whole, rel=0.05)
 
 
 def test_all_axes_keep_every_distance_and_full_flattening_whitens():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy_pool import CPU, seeded, stripes, toy_teacher, toy_teachers
 
-from ml.algorithms import ALGORITHMS, multi_teacher
+from ml.algorithms import ALGORITHMS, multi_teacher, multi_teacher_run
 from ml.algorithms.multi_teacher import (
     PRESETS,
     MultiTeacherConfig,
@@ -122,7 +122,7 @@ def test_targets_keep_who_is_like_whom_in_the_eyes_of_all_teachers():
 
 
 def test_what_many_teachers_say_is_kept_in_bounded_numbers(monkeypatch):
-    monkeypatch.setattr(multi_teacher, "MOST_NUMBERS", 8)
+    monkeypatch.setattr(multi_teacher_run, "MOST_NUMBERS", 8)
     one = begin(toy_teachers(), SHORT, seeded(0), CPU, silent)
     assert make_targets(one, make_images(one)).shape == (40, SHORT.axes)
     assert identical(run(), run())
@@ -152,19 +152,23 @@ def test_progress_rises_through_all_stages_to_one():
     assert list(dict.fromkeys(progress.stage for progress in told)) == [
         "draw and refine images",
         "ask the teachers",
+        "find principal axes",
         "distil",
+        "measure BatchNorm",
     ]
     assert told[-1].step == told[-1].total_steps == SHORT.steps
-    assert "distillation_loss" in told[-1].metrics
+    assert "distillation_loss" in told[-2].metrics
     assert "bn_gap_refined" in told[0].metrics
 
 
-def test_a_rehearsal_of_both_later_stages_changes_no_bit(monkeypatch):
+def test_a_rehearsal_of_all_later_stages_changes_no_bit(monkeypatch):
     rehearsed = run()
     begun = begin(toy_teachers(), SHORT, seeded(0), CPU, silent)
     assert {stage: seconds > 0 for stage, seconds in rehearse(begun).items()} == {
         "ask the teachers": True,
+        "find principal axes": True,
         "distil": True,
+        "measure BatchNorm": True,
     }
     monkeypatch.setattr(multi_teacher, "rehearse", lambda _: {})
     assert identical(rehearsed, run())

@@ -20,7 +20,7 @@ export const RECIPES = {
       { id: "small", says: "for pools of up to a hundred models and more; the default" },
       { id: "tiny", says: "for a dozen models of small images, or to see how it goes" },
     ],
-    stages: ["draw and refine images", "ask the teachers", "distil", "report"],
+    stages: ["draw and refine images", "ask the teachers", "find principal axes", "distil", "measure BatchNorm", "report"],
   },
   ensemble: {
     name: "The models themselves",
