@@ -15,7 +15,7 @@ from ml.canvas import Canvas, choose_canvas
 from ml.errors import InvalidConfig, UnusablePool
 from ml.functional import MetaOptimizer, Params, batch_normalised, parameters_of
 from ml.learner import Adaptation, MetaLearner
-from ml.progress import WorkMeter
+from ml.progress import WorkMeter, clock_of
 from ml.state import identity_of
 from ml.student import deliver, folded_head, new_head, new_network
 from ml.types import Progress, Report, Teacher, TrainingState
@@ -69,6 +69,7 @@ def begin(
     Raises:
         UnusablePool: if fewer than two teachers have two classes or more.
     """
+    started_s = clock_of(device)()
     usable = [teacher for teacher in teachers if teacher.n_classes >= 2]
     if len(usable) < 2:
         raise UnusablePool(
@@ -95,7 +96,7 @@ def begin(
         encoder=encoder,
         head=head,
         theta=new_theta(start, config),
-        meter=work_meter(config, canvas, asked, device),
+        meter=work_meter(config, canvas, asked, device, started_s=started_s),
         report=report,
     )
 
@@ -137,7 +138,12 @@ def learner_of(run: Run, images: Tensor) -> MetaLearner:
 
 
 def work_meter(
-    config: MultiTeacherConfig, canvas: Canvas, teachers: Sequence[Teacher], device: torch.device
+    config: MultiTeacherConfig,
+    canvas: Canvas,
+    teachers: Sequence[Teacher],
+    device: torch.device,
+    *,
+    started_s: float,
 ) -> WorkMeter:
     """Plan the steps of each kind, with a guess of their costs in image passes through a network.
 
@@ -160,7 +166,7 @@ def work_meter(
         DISTIL: -(-config.steps // STEPS_A_REPORT),
         SETTLE: 1,
     }
-    return WorkMeter(planned, priors, device)
+    return WorkMeter(planned, priors, device, started_s=started_s)
 
 
 def tell(run: Run, stage: str, metrics: Mapping[str, float]) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from toy_pool import CPU, seeded, stripes, toy_teacher, toy_teachers
 
+from ml import answers, progress
 from ml.algorithms import ALGORITHMS, multi_teacher, multi_teacher_run
 from ml.algorithms.multi_teacher import (
     PRESETS,
@@ -172,6 +173,36 @@ def test_a_rehearsal_of_all_later_stages_changes_no_bit(monkeypatch):
     }
     monkeypatch.setattr(multi_teacher, "rehearse", lambda _: {})
     assert identical(rehearsed, run())
+
+
+@pytest.mark.parametrize(
+    "slowest", ["new_theta", "refine", "said_of", "principal_axes", "distil_step", "learner_of"]
+)
+def test_the_time_it_will_take_is_right_from_the_first_report(monkeypatch, slowest):
+    now_s, told = [0.0], []
+    monkeypatch.setattr(progress.time, "thread_time", lambda: now_s[0])
+
+    def slow(module, name, cost_of):
+        original = getattr(module, name)
+
+        def slowed(*args, **named):
+            now_s[0] += cost_of(*args) * (90.0 if name == slowest else 1.0)
+            return original(*args, **named)
+
+        monkeypatch.setattr(module, name, slowed)
+
+    images, steps = 80, 3 * STEPS_A_REPORT
+    slow(multi_teacher_run, "new_theta", lambda *_: 1.0)
+    slow(multi_teacher, "refine", lambda drawn, *_: len(drawn))
+    slow(multi_teacher, "said_of", lambda _run, _teacher, chunk: len(chunk))
+    slow(multi_teacher, "principal_axes", lambda *_: 64.0)
+    slow(answers, "principal_axes", lambda *_: 1.0)
+    slow(multi_teacher, "distil_step", lambda *_: 1.0)
+    slow(multi_teacher, "learner_of", lambda _run, chunk: len(chunk))
+    config = replace(SHORT, images=images, steps=steps, save_every=1_000)
+    run(config, report=lambda at: told.append((now_s[0], at.fraction)))
+    assert len(told) == 4 + len(toy_teachers()) + 1 + 3 + 1
+    assert [elapsed_s / share for elapsed_s, share in told] == [pytest.approx(now_s[0])] * len(told)
 
 
 def test_teachers_of_every_size_depth_and_number_of_classes_work_together():
