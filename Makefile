@@ -21,9 +21,9 @@ up: migrate ## Run the server: API, workers, schedule
 	@honcho start
 
 test: $(VENV)/.dev ## Run all tests
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-		&& { echo "Installing Chromium for the pages' tests ..."; apt-get update -qq >/dev/null 2>&1; apt-get install -y -qq chromium >/dev/null 2>&1; }; } \
-		|| echo "The pages' tests will be skipped: apt-get install chromium"
+	@command -v chromium-headless-shell chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& { echo "Installing Chromium for the pages' tests ..."; apt-get update -qq >/dev/null 2>&1; apt-get install -y -qq chromium-headless-shell >/dev/null 2>&1; }; } \
+		|| echo "The pages' tests will be skipped: apt-get install chromium-headless-shell"
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
 faults: $(VENV)/.dev ## Run the whole fault matrix: every fault on every broker

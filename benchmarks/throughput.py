@@ -8,7 +8,7 @@ interval. Memory is the peak above what the process held before (the GPU's, on a
 
 import argparse
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from benchmarks.intervals import geometric_mean
 from benchmarks.machine import describe_code, describe_machine, peak_memory, reset_peak_memory
 from benchmarks.pool import find_pool, read_pool
 from benchmarks.results import RESULTS, write_record
-from benchmarks.roofline import Cost, cost_of, measured_rates, seconds_of
+from benchmarks.roofline import Cost, Rates, cost_of, measured_rates, seconds_of
 from ml.algorithms.free_config import FreeConfig, configure
 from ml.algorithms.free_run import begin
 from ml.errors import MlError
-from ml.inversion.precision import native_bfloat16
 from ml.inversion.recover import recover_task
 from ml.inversion.stacked import recover_tasks
 from ml.types import Teacher
@@ -70,7 +69,8 @@ def measure(options: argparse.Namespace) -> None:
         for way in ways:
             seconds[way.name].append(seconds_of(works[way.name], device) / way.tasks)
     operations = cost_of(works[BASE]).operations  # the counter takes grouped convolutions for more
-    dtype = torch.bfloat16 if native_bfloat16(device) else torch.float32
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    rates = {name: measured_rates(device, dtype) for name, dtype in dtypes.items()}
     record = {
         "settings": PUBLISHED,
         "pool": pool.facts(),
@@ -78,13 +78,10 @@ def measure(options: argparse.Namespace) -> None:
         "machine": describe_machine(device),
         "code": describe_code(),
         "ways": [
-            summary_of(way, seconds, memory[way.name], cost_of(works[way.name]), operations, device)
+            summary_of(way, seconds, memory[way.name], cost_of(works[way.name]), operations, rates)
             for way in ways
         ],
-        "rates": {
-            "float32": asdict(measured_rates(device, torch.float32)),
-            str(dtype).removeprefix("torch."): asdict(measured_rates(device, dtype)),
-        },
+        "rates": {name: asdict(found) for name, found in rates.items()},
     }
     write_record(options.out / f"{options.name}.json", "throughput", record)
     for each in record["ways"]:
@@ -160,14 +157,13 @@ def summary_of(
     memory_bytes: int,
     cost: Cost,
     operations_per_task: int,
-    device: torch.device,
+    rates: Mapping[str, Rates],
 ) -> dict[str, Any]:
     """Ratio to the base, seconds, memory, and what the roof would allow."""
     own, base = seconds[way.name], seconds[BASE]
     ratio, interval = geometric_mean([b / a for a, b in zip(own, base, strict=True)])
     cost = replace(cost, operations=operations_per_task * way.tasks)
-    reduced = way.config.precision == "bfloat16"
-    rates = measured_rates(device, torch.bfloat16 if reduced else torch.float32)
+    roof = rates["bfloat16" if way.config.precision == "bfloat16" else "float32"]
     return {
         "name": way.name,
         "precision": way.config.precision,
@@ -178,7 +174,7 @@ def summary_of(
         "memory_bytes": memory_bytes,
         "operations_per_task": operations_per_task,
         "bytes_per_task": cost.bytes_moved / way.tasks,
-        "least_seconds_per_task": rates.least_seconds(cost) / way.tasks,
+        "least_seconds_per_task": roof.least_seconds(cost) / way.tasks,
     }
 
 

@@ -8,7 +8,6 @@ the model that it contributed is withdrawn, and with it goes the ensemble that h
 import argparse
 import json
 import secrets
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from demo import digits, server
 from demo.api import Api, Record
+from demo.browser import FLAGS, find_chromium
 from demo.episodes import Slides, draw_episodes
 from demo.errors import DemoError
 from demo.person import Effort, Person, summary
-from demo.screenshots import FLAGS, HEIGHT, WIDTH
+from demo.screenshots import HEIGHT, WIDTH
 from demo.story import Story
 
 PATIENCE_MS = 300_000  # an ensemble takes seconds, on a busy machine a minute or two
@@ -42,7 +42,7 @@ def main() -> int:
     runs = parser.parse_args().runs
     if runs < 1:
         parser.error("--runs must be at least 1")
-    running, program = server.running(), shutil.which("chromium")
+    running, program = server.running(), find_chromium()
     if running is None or program is None:
         missing = "the demo's server: run `make demo` first" if running is None else "Chromium"
         print(f"There is no {missing}.", file=sys.stderr)

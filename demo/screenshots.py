@@ -4,25 +4,24 @@ Needs a finished `make demo` that is still up, Chromium, and Playwright (`make t
 """
 
 import io
-import shutil
 import sys
 
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from demo import server
+from demo.browser import FLAGS, find_chromium
 from demo.errors import DemoError
 
 IMAGES = server.ROOT / "docs" / "tutorials" / "images"
 WIDTH, HEIGHT = 1100, 760
 COLOURS = 96  # of a picture: pages are flat, and the files stay small
 PATIENCE_MS = 60_000
-FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 
 
 def main() -> int:
     """Take all of them; the process's exit code."""
-    running, program = server.running(), shutil.which("chromium")
+    running, program = server.running(), find_chromium()
     if running is None or program is None:
         missing = "the demo's server: run `make demo` first" if running is None else "Chromium"
         print(f"There is no {missing}.", file=sys.stderr)

@@ -12,6 +12,7 @@ from ml.inversion.statistics import batch_norm_gaps
 CONFIG = RefineConfig(
     steps=40, lr=0.03, class_weight=1.0, bn_weight=1.0, flip=False, precision="float32"
 )
+FEW = replace(CONFIG, steps=3)
 
 
 def drawn(count=60):
@@ -62,13 +63,13 @@ def test_without_steps_the_pictures_stay_and_the_originals_are_never_written_to(
     assert torch.equal(
         refine(images, toy_teachers(), replace(CONFIG, steps=0), rng=seeded(0)).images, kept
     )
-    refine(images, toy_teachers(), CONFIG, rng=seeded(0))
+    refine(images, toy_teachers(), FEW, rng=seeded(0))
     assert torch.equal(images, kept)
 
 
 def test_mirroring_is_a_switch():
     plain, mirrored = (
-        refine(drawn(), toy_teachers(), replace(CONFIG, flip=flip), rng=seeded(0)).images
+        refine(drawn(), toy_teachers(), replace(FEW, flip=flip), rng=seeded(0)).images
         for flip in (False, True)
     )
     assert not torch.equal(plain, mirrored)
@@ -80,7 +81,7 @@ def test_a_teacher_without_batch_norm_still_counts_by_its_answers():
         teacher, module=nn.Sequential(nn.Flatten(), nn.Linear(256, 3)).requires_grad_(False)
     )
     images = drawn()
-    refined = refine(images, [bare], CONFIG, rng=seeded(0))
+    refined = refine(images, [bare], FEW, rng=seeded(0))
     assert refined.gap_before == refined.gap_after == 0.0
     assert not torch.equal(refined.images, images)
 

@@ -159,7 +159,7 @@ class Crowd:
         return [row.id for row in found]
 
 
-@pytest.fixture(params=range(3))
+@pytest.fixture(params=range(2))
 def crowd(database: Database, request: pytest.FixtureRequest) -> Crowd:
     """A few of them, always the same."""
     return Crowd(database, random.Random(request.param))

@@ -23,6 +23,7 @@ from pool.usecases.build import cancel_build
 from pool.usecases.resume import resume_build
 from pool.usecases.sweep import sweep
 from worker.context import JobContext
+from worker.jobs.build import build_meta_learner
 from worker.supervise import LeaseWatch, supervise
 
 MakeModels = Callable[[int], list[str]]
@@ -89,11 +90,11 @@ def test_a_build_killed_or_canceled_after_a_checkpoint_goes_on_to_the_same_bits(
     context: JobContext, ready_models: MakeModels
 ) -> None:
     ready_models(2)
-    config = QUICK_MULTI_TEACHER | {"steps": 250, "save_every": 20}
+    config = QUICK_MULTI_TEACHER | {"steps": 60, "save_every": 20}
     undisturbed, killed, stopped = (
         order_build(context.database, config, seed=3, algorithm="multi_teacher") for _ in range(3)
     )
-    supervise(context.settings, context.database, undisturbed.job_id)
+    build_meta_learner(context, claim_next(context.database, JobKind.BUILD))
 
     with supervised(context, killed.job_id):
         wait_until(lambda: saved_state(context, killed), "a saved state")
@@ -108,7 +109,9 @@ def test_a_build_killed_or_canceled_after_a_checkpoint_goes_on_to_the_same_bits(
             cancel_build(session, stopped.organisation_id, stopped.id)
     with context.database.write() as session:
         heir = resume_build(session, context.store, stopped.organisation_id, stopped.id)
-    supervise(context.settings, context.database, heir.job_id)
+    run = claim_next(context.database, JobKind.BUILD)
+    assert run.job_id == heir.job_id
+    build_meta_learner(context, run)
 
     for build in (killed, heir):
         assert "last saved state" in " ".join(said_of(context, build))

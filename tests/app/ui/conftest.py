@@ -1,7 +1,5 @@
 """The pages in a real browser, over the application behind a real web server."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,29 +8,21 @@ from fastapi import FastAPI
 from live import serving
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from demo.browser import FLAGS, PROGRAMS, find_chromium
 from tests.factories import ADMIN
 
-ARGUMENTS = (
-    "--no-sandbox",  # tests may run as root, where Chromium has none
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PATIENCE_MS = 20_000
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium; of a module, not the session, since its event loop is in other tests' way."""
-    program = os.environ.get("MODELPOOL_TEST_CHROMIUM") or shutil.which("chromium")
+    program = find_chromium()
     if program is None:
-        pytest.skip("no Chromium here: apt-get install chromium, or set MODELPOOL_TEST_CHROMIUM")
+        pytest.skip(f"no Chromium here: apt-get install {PROGRAMS[0]}, or set MODELPOOL_CHROMIUM")
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        running = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         yield running
         running.close()
 

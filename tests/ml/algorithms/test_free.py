@@ -1,5 +1,6 @@
 import sys
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,19 +48,32 @@ def run(config=SHORT, *, seed=0, teachers=None, **how):
     return train(pool, config, rng=seeded(seed), device=CPU, **how)
 
 
+@cache
+def undisturbed(config=SHORT):
+    """What a run delivers that nobody looks at."""
+    return run(config)
+
+
+@cache
+def saved_states():
+    """What a whole run saves on its way."""
+    saved = []
+    run(save=saved.append)
+    return saved
+
+
 def identical(one, other) -> bool:
     same = [torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors]
     return one.tensors.keys() == other.tensors.keys() and all(same)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
-    first = run()
-    assert identical(first, run())
-    assert not identical(first, run(seed=1))
+    assert identical(undisturbed(), run())
+    assert not identical(undisturbed(), run(seed=1))
 
 
 def test_saving_and_reporting_change_nothing():
-    assert identical(run(), run(save=lambda _: None, report=lambda _: None))
+    assert identical(undisturbed(), run(save=lambda _: None, report=lambda _: None))
 
 
 @pytest.mark.parametrize("n_saved", [1, 2])
@@ -74,7 +88,7 @@ def test_an_interrupted_run_resumes_to_the_bits_of_an_uninterrupted_one(tmp_path
         run(save=saved.append, report=stop)
     save_state(tmp_path / "state", saved[-1])
     resumed = run(seed=99, resume_from=load_state(tmp_path / "state"))
-    assert identical(run(), resumed)
+    assert identical(undisturbed(), resumed)
 
 
 def test_a_run_stopped_while_its_memory_is_recovered_resumes_to_the_same_bits():
@@ -86,28 +100,26 @@ def test_a_run_stopped_while_its_memory_is_recovered_resumes_to_the_same_bits():
 
     with pytest.raises(Stopped):
         run(save=saved.append, report=stop)
-    assert identical(run(), run(resume_from=saved[-1]))
+    assert identical(undisturbed(), run(resume_from=saved[-1]))
 
 
 def test_a_state_of_another_config_or_pool_is_refused():
-    saved = []
-    run(save=saved.append)
+    state = saved_states()[-1]
     with pytest.raises(InvalidConfig, match="another config or pool"):
-        run(replace(SHORT, outer_steps=6), resume_from=saved[-1])
+        run(replace(SHORT, outer_steps=6), resume_from=state)
     with pytest.raises(InvalidConfig, match="another config or pool"):
-        run(teachers=toy_teachers()[:3], resume_from=saved[-1])
+        run(teachers=toy_teachers()[:3], resume_from=state)
 
 
 def test_a_state_holds_no_image_and_no_class_name():
-    saved = []
-    run(save=saved.append)
+    state = saved_states()[-1]
     image_numbers = 16 * 16
-    sizes = {name: tensor.shape for name, tensor in saved[-1].tensors.items()}
+    sizes = {name: tensor.shape for name, tensor in state.tensors.items()}
     assert not [n for n, shape in sizes.items() if shape[-2:] == (16, 16)]
     owned = ("phi/", "theta/", "rng")
     assert all(name.startswith(owned) for name in sizes)
     assert image_numbers not in [shape[-1] for shape in sizes.values() if shape]
-    assert "direction" not in str(saved[-1].scalars)
+    assert "direction" not in str(state.scalars)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +235,7 @@ SWITCHES = [
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
 def test_each_switch_changes_what_is_learnt(switch):
     config = replace(SHORT, outer_steps=3)
-    assert not identical(run(config), run(replace(config, **switch)))
+    assert not identical(undisturbed(config), run(replace(config, **switch)))
 
 
 WHERE_NOT_WHAT = {("precision", "auto")}  # one of the other two, as the machine has it
@@ -267,7 +279,7 @@ def test_the_published_aliasing_lets_one_teacher_answer_for_all_in_a_mixed_pool(
 def test_looking_at_the_learner_on_the_way_changes_nothing_and_shows_it_learning():
     looks = []
     whole = run(offer=lambda step, learner: looks.append((step, learner)))
-    assert identical(whole, run())
+    assert identical(whole, undisturbed())
     assert [step for step, _ in looks] == [2, 4]
     assert not identical(looks[0][1], looks[1][1])
 

@@ -1,4 +1,5 @@
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def run(config=SHORT, *, seed=0, teachers=None, **how):
     return train(pool, config, rng=seeded(seed), device=CPU, **how)
 
 
+@cache
+def undisturbed():
+    """What a run delivers that nobody looks at."""
+    return run()
+
+
 def identical(one, other) -> bool:
     mine = {**one.tensors, **one.projection.tensors()}
     theirs = {**other.tensors, **other.projection.tensors()}
@@ -57,9 +64,8 @@ def identical(one, other) -> bool:
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
-    first = run()
-    assert identical(first, run(save=lambda _: None, offer=lambda *_: None))
-    assert not identical(first, run(seed=1))
+    assert identical(undisturbed(), run(save=lambda _: None, offer=lambda *_: None))
+    assert not identical(undisturbed(), run(seed=1))
 
 
 @pytest.mark.parametrize("n_saved", [1, 2])
@@ -73,7 +79,7 @@ def test_an_interrupted_run_resumes_to_the_bits_of_an_uninterrupted_one(tmp_path
     with pytest.raises(Stopped):
         run(save=saved.append, report=stop)
     save_state(tmp_path / "state", saved[-1])
-    assert identical(run(), run(seed=99, resume_from=load_state(tmp_path / "state")))
+    assert identical(undisturbed(), run(seed=99, resume_from=load_state(tmp_path / "state")))
 
 
 def test_a_saved_state_holds_no_picture_and_no_answer():
@@ -163,7 +169,6 @@ def test_progress_rises_through_all_stages_to_one():
 
 
 def test_a_rehearsal_of_all_later_stages_changes_no_bit(monkeypatch):
-    rehearsed = run()
     begun = begin(toy_teachers(), SHORT, seeded(0), CPU, silent)
     assert {stage: seconds > 0 for stage, seconds in rehearse(begun).items()} == {
         "ask the teachers": True,
@@ -171,6 +176,7 @@ def test_a_rehearsal_of_all_later_stages_changes_no_bit(monkeypatch):
         "distil": True,
         "measure BatchNorm": True,
     }
+    rehearsed = undisturbed()
     monkeypatch.setattr(multi_teacher, "rehearse", lambda _: {})
     assert identical(rehearsed, run())
 
@@ -236,7 +242,7 @@ def test_the_learners_file_brings_its_projection_back(tmp_path: Path, hidden: in
 
 
 def test_requests_are_answered_in_the_projected_space():
-    learner = run()
+    learner = undisturbed()
     images, labels = stripes((0, 3, 6), 4, size=16, channels=1, rng=seeded(2))
     ask = {"support_labels": labels, "query_images": images, "n_way": 3}
     whole = predict(learner, images, **ask)
