@@ -56,15 +56,20 @@ class WorkMeter:
         """Count steps that an earlier process has done."""
         self._done[kind] += count
 
-    def rehearsed(self, seconds: Mapping[str, float]) -> None:
-        """Learn what a step of some kinds took in a trial; the time since the start was for that.
+    def rehearsed(self, seconds: Mapping[str, float], *, began_s: float | None = None) -> None:
+        """Learn what a step of some kinds took in a trial, and that the time since was for that.
 
         It counts as work that is done: a short run that prepares for long is not a slow one.
+
+        Args:
+            seconds: of one step, by kind.
+            began_s: what `clock_of` the device read when the trials began, where that was in the
+                middle of a step; None is the end of the last one, or the start.
         """
         self._rehearsed_s.update(seconds)
-        now_s = self._clock()
-        self._prepared_s += now_s - self._last_s
-        self._last_s = now_s
+        took_s = self._clock() - (self._last_s if began_s is None else began_s)
+        self._prepared_s += took_s
+        self._last_s += took_s
 
     def lap(self, kind: str) -> float:
         """Count one step that has just ended; returns the fraction done, which never falls."""

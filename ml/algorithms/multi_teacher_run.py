@@ -166,7 +166,9 @@ def work_meter(
         DISTIL: -(-config.steps // STEPS_A_REPORT),
         SETTLE: 1,
     }
-    return WorkMeter(planned, priors, device, started_s=started_s)
+    meter = WorkMeter(planned, priors, device, started_s=started_s)
+    meter.rehearsed({})  # whatever has passed was preparation
+    return meter
 
 
 def tell(run: Run, stage: str, metrics: Mapping[str, float]) -> None:
