@@ -260,3 +260,28 @@ def test_unchanged_results_render_to_the_same_bytes(tmp_path: Path) -> None:
     assert all(f"results/{plot})".encode() in pages[0]["RESULTS.md"] for plot in plots)
     assert b"the mine, last (serving)" in pages[0]["forest_cifarfs_test.svg"]
     assert b"<dc:date>" not in pages[0]["forest_cifarfs_test.svg"]
+
+
+def test_a_shorter_build_is_joined_with_the_whole_one_and_what_needs_no_build_is_a_line() -> None:
+    plots = pytest.importorskip("benchmarks.plots")
+    whole, short = toy_result("whole", [0.5]), toy_result("short", [0.4], table="build_time")
+    short = replace(short, heading={**short.heading, "base": "whole"})
+    short.runs[0].facts["build"]["cpu_s"] = 2.0
+    still = toy_result("still", [0.3])
+    figures = tuple(
+        replace(each, waypoint="untrained", protocol=protocol)
+        for protocol in ("centroid", "ridge", "serving")
+        for each in still.runs[0].figures
+    )
+    still = replace(still, runs=(replace(still.runs[0], figures=figures),))
+    rows = [row for row in rows_of([whole, short, still]) if row.split == "test"]
+    figure = plots.against_time(rows)
+    one_shot, _ = figure.axes
+    (curve,) = one_shot.containers
+    assert curve.lines[0].get_xydata().tolist() == [[2.0, 41.0], [6.0, 51.0]]
+    levels = [line for line in one_shot.lines if line.get_linestyle() == "--"]
+    assert [line.get_ydata()[0] for line in levels] == [pytest.approx(31.0)]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "the still (centroid)",
+        "the whole",
+    ]
