@@ -4,7 +4,7 @@ import os
 import shutil
 
 PROGRAMS = ("chromium-headless-shell", "chromium")
-"""The same engine; the first without a window's tabs and menus, which take time and are not seen."""
+"""The same engine; the first without a window's tabs and menus, which take time unseen."""
 FLAGS = (
     "--no-sandbox",  # it may run as root, where Chromium has none
     "--disable-gpu",
