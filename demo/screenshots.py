@@ -23,8 +23,8 @@ def main() -> int:
     """Take all of them; the process's exit code."""
     running, program = server.running(), find_chromium()
     if running is None or program is None:
-        missing = "the demo's server: run `make demo` first" if running is None else "Chromium"
-        print(f"There is no {missing}.", file=sys.stderr)
+        no_server = "The demo's server is not up: run `make demo` first."
+        print(no_server if running is None else "There is no Chromium here.", file=sys.stderr)
         return 1
     IMAGES.mkdir(parents=True, exist_ok=True)
     expect.set_options(timeout=PATIENCE_MS)
