@@ -145,28 +145,15 @@ def work_meter(
     *,
     started_s: float,
 ) -> WorkMeter:
-    """Plan the steps of each kind, with a guess of their costs in image passes through a network.
-
-    A step in the pixels counts four passes a teacher, a step of distillation three.
-    """
-    count = image_count(config, canvas)
-    batches = batch_sizes(count, config.batch_images)
-    lookers = min(config.refine_teachers, len(teachers))
-    priors = {
-        DRAW: batches[0] * (2.0 + 4.0 * config.refine_steps * lookers),
-        ASK: float(count),
-        PLACE: float(count),
-        DISTIL: 3.0 * config.batch_size * STEPS_A_REPORT,
-        SETTLE: 2.0 * count,
-    }
+    """Plan the steps of each kind; all but the first are rehearsed before one is told."""
     planned = {
-        DRAW: len(batches),
+        DRAW: len(batch_sizes(image_count(config, canvas), config.batch_images)),
         ASK: len(teachers),
         PLACE: 1,
         DISTIL: -(-config.steps // STEPS_A_REPORT),
         SETTLE: 1,
     }
-    meter = WorkMeter(planned, priors, device, started_s=started_s)
+    meter = WorkMeter(planned, dict.fromkeys(planned, 1.0), device, started_s=started_s)
     meter.rehearsed({})  # whatever has passed was preparation
     return meter
 
